@@ -1,0 +1,53 @@
+# `make demo` and `make test` set up their own environment in .venv; nothing else is needed first.
+# An environment of your own: make test PYTHON=/path/to/python VENV=/path/to/its/venv (whose bin/ is used as it is).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.distill_bench
+PROFILE ?= paper
+ARGS ?=
+
+.PHONY: help demo test test-slow lint format report clean constraints
+
+help: ## list what can be made
+	@grep -hE '^[a-z][a-z0-9-]*%?:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(READY) ## distil the handwritten digits on the CPU, in a minute or two
+	$(BIN)/python run.py experiment=demo $(ARGS)
+
+table-%: $(READY) ## a paper's table, e.g. table-datadam-1 PROFILE=smoke|fast|paper ARGS="device=cuda"
+	$(BIN)/python run.py experiment=$(subst -,_table,$*) profile=$(PROFILE) $(ARGS)
+
+report: $(READY) ## one HTML page of all runs and tables: report.html
+	$(BIN)/python scripts/report.py
+
+benchmark: $(READY) ## speed and memory against the plain formulations, into results/benchmarks
+	$(BIN)/python scripts/benchmark.py $(ARGS)
+
+test: $(READY) ## the default tests, under ten minutes on two cores
+	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+test-slow: $(READY) ## the tests that take minutes, and those that need a GPU where there is one
+	$(BIN)/python -m pytest -m "slow or gpu" $(ARGS)
+
+lint: $(READY) ## ruff (check and format) and mypy over package, scripts and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: $(READY) ## write down the versions in use
+	$(BIN)/python -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==' > constraints.txt
+
+clean: ## remove what the tools left (not runs, cache or data)
+	rm -rf .ruff_cache .mypy_cache .pytest_cache build dist *.egg-info report.html
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

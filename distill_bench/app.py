@@ -1,0 +1,114 @@
+"""The entry point: command line -> Hydra -> plan -> run.
+
+Exit codes: 0 done (or already done), 1 a run failed, 2 wrong input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from distill_bench import deferred
+
+deferred.install()
+
+from distill_bench.catalogue import conf_dir  # noqa: E402 (heavy packages must be deferred first)
+from distill_bench.errors import UserError  # noqa: E402
+from distill_bench.interrupt import Interrupt, Interrupted  # noqa: E402
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line `argv` (this process's own, if None); leaves through `SystemExit` on any error."""
+    from distill_bench.overrides import check_choices, explain, quote_numbers
+
+    words = quote_numbers(sys.argv[1:] if argv is None else argv)
+    try:
+        check_choices(words)
+        if "--help" in words or "-h" in words:
+            from distill_bench.help import help_text
+
+            print(help_text(words))
+            return
+    except UserError as error:
+        _stop(f"error: {error}", 2)
+
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the line below is ours
+    sys.argv = [sys.argv[0], *words]
+    entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)
+    try:
+        entry()
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(f"error: {explain(error)}", 2)
+    except KeyboardInterrupt:
+        _stop("stopped; the same command goes on from the last checkpoint", 130)
+
+
+def _job(config: Any) -> None:
+    """One run, as Hydra calls it; in a sweep an error is written down and the other runs go on."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from distill_bench.sweeps import record
+
+    hydra_config = HydraConfig.get()
+    sweep = hydra_config.mode == RunMode.MULTIRUN
+    given = list(hydra_config.overrides.task)
+    outcome = Path(hydra_config.sweep.dir) / str(hydra_config.job.num) / "outcome.json" if sweep else None
+    try:
+        result = _run(config, hydra_config.runtime.choices, given)
+    except Interrupted as stopped:
+        _stop(f"stopped at {stopped}; its state is saved: the same command goes on from there", 130)
+    except UserError as error:
+        if outcome is None:
+            _stop(f"error: {error}", 2)
+        record(outcome, given, "invalid", error=str(error))
+    except Exception as error:  # whatever a run of a sweep raises: the others go on, and the summary names this one
+        if outcome is None:
+            raise
+        record(outcome, given, "failed", error=f"{type(error).__name__}: {error}", details=traceback.format_exc())
+    else:
+        if outcome is None:
+            _show(result, config)
+        else:
+            record(outcome, given, "done", run_id=result["run_id"])
+
+
+def _run(config: Any, choices: Any, given: list[str]) -> dict[str, Any]:
+    """Plan, check and (unless it is already done) make one run; its result."""
+    from distill_bench.config import plan_run
+
+    plan = plan_run(config, choices, given)
+    if "dataset" in plan.info.uses:
+        from distill_bench.data.locate import locate
+
+        locate(plan.groups["dataset"], Path(plan.settings.data_root))
+    deferred.load()
+    from distill_bench import runner
+
+    known = runner.finished(plan)
+    if known is not None:
+        print(f"already done: {plan.run_id} (force=true runs it anew)", flush=True)
+        return known
+    print(f"run {plan.run_id}", flush=True)
+    with Interrupt().listening() as interrupt:
+        return runner.execute(plan, interrupt)
+
+
+def _show(result: dict[str, Any], config: Any) -> None:
+    from distill_bench.reporting import show_result
+
+    show_result(result, Path(config.runs_root))
+
+
+def _stop(line: str, code: int) -> NoReturn:
+    print(line, file=sys.stderr, flush=True)
+    raise SystemExit(code)

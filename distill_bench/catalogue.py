@@ -1,0 +1,49 @@
+"""What there is: config groups, methods and tasks, found by their file names. Adding one edits no list."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+from distill_bench.errors import UserError, closest
+
+__all__ = ["conf_dir", "group_options", "method_files", "method_module", "reference_dir", "task_module"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def conf_dir() -> Path:
+    """The config folder: beside the package in a checkout, inside it when installed."""
+    return next(path for path in (_PACKAGE.parent / "conf", _PACKAGE / "conf") if path.is_dir())
+
+
+def reference_dir() -> Path:
+    """The papers' own numbers: `results/reference` in a checkout, inside the package when installed."""
+    places = (_PACKAGE.parent / "results" / "reference", _PACKAGE / "reference")
+    return next(path for path in places if path.is_dir())
+
+
+def group_options(group: str) -> list[str]:
+    """The options of a config group, smallest number first; empty for something that is not a group."""
+    files = (conf_dir() / group).glob("*.yaml")
+    return sorted((file.stem for file in files), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+
+
+def method_files() -> dict[str, str]:
+    """Every method's module name by the method's name."""
+    files = sorted((_PACKAGE / "methods").glob("*/*.py"))
+    return {f.stem: f"distill_bench.methods.{f.parent.name}.{f.stem}" for f in files if f.stem != "__init__"}
+
+
+def method_module(name: str) -> ModuleType:
+    """The module of a method: `Config`, `INFO` and `run`. UserError with the closest match for an unknown one."""
+    files = method_files()
+    if name not in files:
+        raise UserError(f"method={name}: unknown method; {closest(name, files)}")
+    return importlib.import_module(files[name])
+
+
+def task_module(name: str) -> ModuleType:
+    """The module of a task."""
+    return importlib.import_module(f"distill_bench.tasks.{name}")

@@ -1,0 +1,161 @@
+"""What a method, a task and the runner promise one another. Nothing heavy is imported here.
+
+A method is a module `distill_bench/methods/<task>/<name>.py` with
+
+* `Config`: a keyword-only dataclass, one commented field per hyper-parameter, checked in `__post_init__`;
+* `INFO`: a `MethodInfo`;
+* `run(ctx, cfg)`: makes the task's product.
+
+A task is a module `distill_bench/tasks/<task>.py` with `run(ctx, method, cfg) -> Outcome`: it has the method
+make its product, measures it, and leaves artifacts in the run's folder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from distill_bench import groups, seeding
+from distill_bench.interrupt import Interrupt, Interrupted
+from distill_bench.metrics import Measure
+from distill_bench.progress import progress_bar
+from distill_bench.store import Cache, RunFolder
+from distill_bench.tracking import Tracker
+
+if TYPE_CHECKING:
+    import torch
+
+    from distill_bench.data import ImageDataset
+
+__all__ = ["Context", "Method", "MethodInfo", "Outcome", "SyntheticSet"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodInfo:
+    """Facts about a method, for help texts and checks."""
+
+    task: str  # a module of distill_bench.tasks
+    paper: str  # authors, venue and arXiv id, or "baseline"
+    summary: str  # one line
+    uses: tuple[str, ...]  # the config groups that change its result; setting any other is an error
+
+
+class Method(Protocol):
+    """A method's module, as the runner and the tasks see it."""
+
+    Config: type
+    INFO: MethodInfo
+
+    def run(self, ctx: Context, cfg: Any) -> Any:
+        """Make the product of the method's task."""
+        ...
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """The product of dataset distillation: `images` (N, C, H, W), normalised as the data set, and hard
+    `labels` (N,), on one device."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task found: measures, and the artifacts it left (role -> file name in the run's folder)."""
+
+    measures: list[Measure]
+    artifacts: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)  # e.g. the data's fingerprint
+
+
+@dataclass(kw_only=True)
+class Context:
+    """Everything a method or a task may use of its run. Groups that the method does not use hold defaults."""
+
+    folder: RunFolder
+    cache: Cache
+    tracker: Tracker
+    interrupt: Interrupt
+    device: torch.device
+    seed: int
+    data_root: Path
+    dataset_config: groups.DatasetConfig
+    ipc: groups.IpcConfig
+    student: groups.StudentConfig
+    protocol: groups.ProtocolConfig
+    mixture: groups.MixtureConfig
+    checkpoint_seconds: float = 30.0
+    log_every: int = 20
+    _dataset: ImageDataset | None = None
+
+    @property
+    def dataset(self) -> ImageDataset:
+        """The images, loaded by the task before the method runs."""
+        if self._dataset is None:
+            raise RuntimeError("this task has no data set")
+        return self._dataset
+
+    @dataset.setter
+    def dataset(self, dataset: ImageDataset) -> None:
+        self._dataset = dataset
+
+    def generator(self, *purpose: str | int, device: torch.device | str | None = None) -> torch.Generator:
+        """A generator on `device` (the run's, if None) that follows from the run's seed and `purpose`."""
+        return seeding.generator(self.seed, *purpose, device=device or self.device)
+
+    def loop(self, name: str, total: int, state: dict[str, Any]) -> Iterator[int]:
+        """Count the steps 0 .. total-1 of a resumable loop, with progress.
+
+        `state` is everything that the loop changes: tensors (changed in place), objects with `state_dict` and
+        `load_state_dict`, or plain values. If this run was stopped inside the loop, the state is put back and
+        the count goes on from there; it is saved between steps every `checkpoint_seconds`, when Ctrl-C asks to
+        stop (then `Interrupted` is raised), and at the end. Randomness inside must follow from the step.
+        """
+        saved = self.folder.load_checkpoint(name)
+        start = 0
+        if saved is not None:
+            start, content = saved
+            _restore(state, content)
+        if start < total:
+            self.tracker.rewind(name, start)
+        last = time.monotonic()
+        with progress_bar(name, total, start) as bar:
+            for step in range(start, total):
+                if self.interrupt.requested:
+                    self.folder.save_checkpoint(name, step, _capture(state))
+                    raise Interrupted(f"{name} {step}/{total}")
+                if time.monotonic() - last >= self.checkpoint_seconds:
+                    self.folder.save_checkpoint(name, step, _capture(state))
+                    last = time.monotonic()
+                with self.interrupt.deferred():
+                    yield step
+                bar.update(step + 1)
+        if start < total:
+            self.folder.save_checkpoint(name, total, _capture(state))
+
+    def log(self, phase: str, step: int, **values: torch.Tensor | float) -> None:
+        """Add one point to the curves of `phase`, every `log_every` steps; tensors are read only then."""
+        if step % self.log_every == 0:
+            self.tracker.log(phase, step, {name: float(value) for name, value in values.items()})
+
+
+def _capture(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.state_dict() if hasattr(value, "state_dict") else value for key, value in state.items()}
+
+
+def _restore(state: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Put saved values back: tensors in place, so that views and optimisers keep pointing at them."""
+    import torch
+
+    for key, value in state.items():
+        if hasattr(value, "load_state_dict"):
+            value.load_state_dict(saved[key])
+        elif isinstance(value, torch.Tensor):
+            with torch.no_grad():
+                value.copy_(saved[key])
+        else:
+            state[key] = saved[key]

@@ -1,0 +1,213 @@
+"""The typed form of every shared config group: types, ranges, units. Nothing heavy is imported here.
+
+A group's yaml is merged into its class after Hydra has composed, so a misspelt key, a wrong type or a value
+out of range is one clear line before any data is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from distill_bench.errors import closest, require
+
+__all__ = [
+    "GROUPS",
+    "Batching",
+    "DatasetConfig",
+    "FeatureSource",
+    "Init",
+    "IpcConfig",
+    "MixtureConfig",
+    "MixtureKind",
+    "Norm",
+    "Pooling",
+    "ProfileConfig",
+    "ProtocolConfig",
+    "Statistics",
+    "StudentConfig",
+]
+
+
+class Statistics(Enum):
+    """What a data set's `mean` and `std` are statistics of."""
+
+    pixel = "pixel"  # over all pixels of the training images
+    per_image = "per_image"  # std: mean over images of each image's own std (the field's CIFAR numbers)
+    imagenet = "imagenet"  # those of ImageNet, as the papers use them for other sets
+    computed = "computed"  # not in the config: computed from the training images when they are loaded
+
+
+@dataclass(kw_only=True)
+class DatasetConfig:
+    """`dataset=`: where the images lie, their size, and how they are normalised."""
+
+    name: str = "digits"
+    source: str = "digits"  # the loader, a function of distill_bench.data.sources
+    folder: str = ""  # where the files lie, under data_root (absolute for imagefolder)
+    num_classes: int = 10  # 0: as many as there are class folders
+    channels: int = 1
+    resolution: int = 8  # pixels a side
+    mean: list[float] = field(default_factory=list)  # per channel, of values in [0, 1]; empty: computed
+    std: list[float] = field(default_factory=list)
+    statistics: Statistics = Statistics.pixel
+    smallest_class: int = 0  # training images of the smallest class, 0: known only once the files are read
+    augmentation: str = ""  # families of differentiable augmentation that keep this set's labels
+    zca: bool = False  # ZCA whitening (eps 0.1) of values in [0, 1], in place of mean and std
+    classes: list[int] = field(default_factory=list)  # keep only these classes, relabelled 0.. in this order
+    shuffled_labels: bool = False  # negative control: the training labels are permuted at random
+    streamed: bool = False  # decode images when asked for, in place of holding all of them on the device
+
+    def __post_init__(self) -> None:
+        require(self.num_classes >= 0, "dataset.num_classes", self.num_classes, ">= 0")
+        require(self.channels in (1, 3), "dataset.channels", self.channels, "1 or 3")
+        require(self.resolution >= 8, "dataset.resolution", self.resolution, ">= 8")
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            fits = len(values) in (0, self.channels)
+            require(fits, f"dataset.{key}", values, f"one value per channel ({self.channels}) or empty")
+        require(all(s > 0 for s in self.std), "dataset.std", self.std, "> 0 in every channel")
+        families = {"color", "crop", "cutout", "flip", "scale", "rotate"}
+        for family in filter(None, self.augmentation.split("_")):
+            require(family in families, "dataset.augmentation", self.augmentation, closest(family, families))
+        require(not (self.zca and self.streamed), "dataset.zca", self.zca, "false for a streamed data set")
+
+
+class Init(Enum):
+    """What the synthetic images are before the first step."""
+
+    real = "real"  # random real images of the class
+    noise = "noise"  # standard normal values
+    herding = "herding"  # real images selected by herding
+    kcenter = "kcenter"  # real images selected by k-center
+
+
+class FeatureSource(Enum):
+    """The features in which a coreset is selected."""
+
+    trained = "trained"  # embeddings of the student trained on the whole training set
+    random = "random"  # embeddings of the student as initialised
+    pixels = "pixels"
+
+
+@dataclass(kw_only=True)
+class IpcConfig:
+    """`ipc=`: synthetic images per class."""
+
+    images_per_class: int = 10
+
+    def __post_init__(self) -> None:
+        require(self.images_per_class >= 1, "ipc.images_per_class", self.images_per_class, ">= 1")
+
+
+class Norm(Enum):
+    """Normalisation layers of the students."""
+
+    instance = "instance"
+    batch = "batch"
+    group = "group"  # 4 groups
+    layer = "layer"
+    none = "none"
+
+
+class Pooling(Enum):
+    """Pooling after each block of a ConvNet."""
+
+    avg = "avg"
+    max = "max"
+    none = "none"
+
+
+@dataclass(kw_only=True)
+class StudentConfig:
+    """`student=`: the network that distils, and is trained from scratch in the evaluation."""
+
+    name: str = "convnet"  # convnet, alexnet, vgg11, resnet18, or any model name of timm
+    width: int = 128  # channels of each ConvNet block (other networks have their own)
+    depth: int = 0  # ConvNet blocks; 0: by resolution (8: 2, 28 and 32: 3, 64: 4, 128: 5, 256: 6)
+    norm: Norm = Norm.instance
+    pooling: Pooling = Pooling.avg
+
+    def __post_init__(self) -> None:
+        require(1 <= self.width <= 4096, "student.width", self.width, "from 1 to 4096")
+        require(0 <= self.depth <= 8, "student.depth", self.depth, "from 1 to 8, or 0 to follow the resolution")
+
+
+class Batching(Enum):
+    """How the evaluation's networks are trained."""
+
+    auto = "auto"  # as measured to be faster on the device at hand
+    stacked = "stacked"  # all networks in one vectorised step
+    sequential = "sequential"  # one network after another
+
+
+@dataclass(kw_only=True)
+class ProtocolConfig:
+    """`protocol=`: how a synthetic set is measured. Nothing is selected on test data."""
+
+    name: str = "dc"
+    nets: int = 5  # networks trained from scratch on each set
+    epochs: int = 1000  # E: the loop runs E + 1 epochs, and drops the rate after epoch E // 2 + 1
+    lr: float = 0.01
+    lr_drop: float = 0.1  # factor at the drop, where the optimiser is rebuilt and its momentum lost
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 256
+    augment: bool = True  # differentiable augmentation, one family a batch, parameters per image
+    students: list[str] = field(default_factory=list)  # further architectures (cross-architecture tables)
+    batching: Batching = Batching.auto
+    ceiling: bool = False  # also train on the whole training set (once, cached) for comparison
+    full_epochs: int = 60  # E for the whole training set
+    full_nets: int = 1  # networks trained on the whole training set
+
+    def __post_init__(self) -> None:
+        for key in ("nets", "epochs", "batch_size", "full_epochs", "full_nets"):
+            require(getattr(self, key) >= 1, f"protocol.{key}", getattr(self, key), ">= 1")
+        require(self.lr > 0, "protocol.lr", self.lr, "> 0")
+        require(0 < self.lr_drop <= 1, "protocol.lr_drop", self.lr_drop, "in (0, 1]")
+        require(0 <= self.momentum < 1, "protocol.momentum", self.momentum, "in [0, 1)")
+        require(self.weight_decay >= 0, "protocol.weight_decay", self.weight_decay, ">= 0")
+
+
+class MixtureKind(Enum):
+    """Families of Gaussian mixtures to reduce."""
+
+    classic = "classic"  # the ten-component one-dimensional mixture of the literature
+    random = "random"  # seeded random mixtures
+
+
+@dataclass(kw_only=True)
+class MixtureConfig:
+    """`mixture=`: the Gaussian mixtures to reduce."""
+
+    name: str = "classic"
+    kind: MixtureKind = MixtureKind.classic
+    components: int = 10  # N
+    target: int = 5  # L, components after reduction
+    dimension: int = 1  # d
+    draws: int = 1  # how many mixtures, each reduced on its own
+
+    def __post_init__(self) -> None:
+        require(self.dimension >= 1, "mixture.dimension", self.dimension, ">= 1")
+        require(self.draws >= 1, "mixture.draws", self.draws, ">= 1")
+        fits = 1 <= self.target <= self.components
+        require(fits, "mixture.target", self.target, f"from 1 to mixture.components ({self.components})")
+        if self.kind is MixtureKind.classic:
+            given = (self.components, self.dimension, self.draws)
+            require(given == (10, 1, 1), "mixture.(components, dimension, draws)", given, "(10, 1, 1) for classic")
+
+
+@dataclass(kw_only=True)
+class ProfileConfig:
+    """`profile=`: upper bounds that scale every cell down; a value set on the command line is left alone."""
+
+    name: str = "paper"
+    caps: dict[str, dict[str, int]] = field(default_factory=dict)  # group -> field -> largest value
+
+
+GROUPS: dict[str, type] = {
+    "dataset": DatasetConfig,
+    "ipc": IpcConfig,
+    "student": StudentConfig,
+    "protocol": ProtocolConfig,
+    "mixture": MixtureConfig,
+}

@@ -1,0 +1,75 @@
+"""What `--help` prints: the command, the groups, the methods by task; or one method's own settings."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from distill_bench.catalogue import conf_dir, group_options, method_files, method_module
+
+__all__ = ["help_text"]
+
+_GROUPS = {
+    "dataset": "the images that are distilled",
+    "ipc": "synthetic images per class (any other number: ipc.images_per_class=7)",
+    "student": "the network that distils and is trained in the evaluation",
+    "protocol": "how the product is measured",
+    "mixture": "the Gaussian mixtures that are reduced",
+    "profile": "how far everything is scaled down: smoke (seconds), fast (minutes), paper (a GPU)",
+    "tracker": "local files, or local files mirrored to Weights & Biases",
+    "experiment": "a paper's table as one sweep",
+}
+
+_HEAD = """\
+distill_bench: method x dataset x (ipc, student, ...) makes a product, measures it under a named protocol, and
+writes the measures beside the paper's number.
+
+  python run.py method=datadam dataset=cifar10 ipc=10             one run
+  python run.py -m method=random,dm,datadam ipc=1,10 seed=0,1,2   a sweep: every combination
+  python run.py method=datadam method.iterations=500              override any value
+  python run.py method=datadam --help                             a method's own settings
+  python run.py experiment=datadam_table1 profile=fast            a paper's table
+
+A run that is done is shown, not run again (force=true runs it anew); one that was stopped goes on where it was.
+"""
+
+_FOOT = """\
+Everything else: seed=0 device=auto|cpu|cuda data_root=data runs_root=runs cache_root=cache threads=0
+Hydra's own options (--cfg job, --multirun, hydra/launcher=joblib): python run.py --hydra-help
+"""
+
+
+def help_text(argv: list[str]) -> str:
+    """The help for the words on the command line; with `method=<name>` among them, that method's settings."""
+    for word in argv:
+        match = re.fullmatch(r"method=(\w+)", word)
+        if match:
+            return _method_help(match[1])
+    return "\n".join([_HEAD, "Groups", *_group_lines(), "", "Methods by task", *_method_lines(), "", _FOOT])
+
+
+def _group_lines() -> list[str]:
+    lines = []
+    for group, meaning in _GROUPS.items():
+        options = [option for option in group_options(group) if option != "none"]
+        lines += [f"  {group + '=':<12}{meaning}", f"  {'':<12}{', '.join(options)}"]
+    return lines
+
+
+def _method_lines() -> list[str]:
+    by_task = defaultdict(list)
+    for name in method_files():
+        info = method_module(name).INFO
+        by_task[info.task].append(f"    {name:<12}{info.summary}")
+    lines = []
+    for task, rows in sorted(by_task.items()):
+        lines += [f"  {task}", *rows]
+    return lines
+
+
+def _method_help(name: str) -> str:
+    info = method_module(name).INFO
+    groups = ", ".join(info.uses)
+    settings = (conf_dir() / "method" / f"{name}.yaml").read_text().rstrip()
+    head = f"method={name}: {info.summary}\npaper: {info.paper}\ntask: {info.task}, groups: {groups}\n"
+    return f"{head}\nSettings (override with method.<name>=<value>):\n\n{settings}\n"

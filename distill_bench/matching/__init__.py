@@ -1,0 +1,14 @@
+"""Distribution matching and coreset selection: what several methods of dataset distillation share."""
+
+from distill_bench.matching.attention import spatial_attention
+from distill_bench.matching.coresets import greedy_kcenter, herding, select_coreset
+from distill_bench.matching.distribution import initial_images, match_class_means
+
+__all__ = [
+    "greedy_kcenter",
+    "herding",
+    "initial_images",
+    "match_class_means",
+    "select_coreset",
+    "spatial_attention",
+]

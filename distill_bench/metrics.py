@@ -1,0 +1,97 @@
+"""The closed vocabulary of measures, and how repeats are summarised.
+
+A measure is stored as raw repeats. Distillation seeds and evaluation networks are kept apart: the repeats of
+one run are its networks; runs that differ only in their seed are joined by the reader.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean, stdev
+
+from distill_bench.errors import closest
+
+__all__ = ["METRICS", "Measure", "Metric", "Summary", "summarise"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A name's meaning: unit, whether higher is better (None: neither), and the definition."""
+
+    unit: str
+    higher_is_better: bool | None
+    definition: str
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("%", True, "top-1 test accuracy of a network trained from scratch, at the last epoch"),
+    "full_data_accuracy": Metric("%", True, "test accuracy of the same network trained on the whole training set"),
+    "distance": Metric("rad", False, "angle between the original and the reduced mixture in L2, in [0, pi/2]"),
+    "ise": Metric("", False, "integrated squared error, the squared L2 norm of the difference of two densities"),
+    "nise": Metric("", False, "integrated squared error over the sum of both squared norms, in [0, 1]"),
+    "kl": Metric("nat", False, "Kullback-Leibler divergence of the reduced from the original mixture"),
+    "mean_error": Metric("", False, "Euclidean distance of the overall means"),
+    "covariance_error": Metric("", False, "Frobenius distance of the overall covariances"),
+    "seconds": Metric("s", False, "wall time of making the product, median over the draws where there are several"),
+    "step_seconds": Metric("s", False, "wall time of one optimisation step, mean over the steps of this process"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """Raw repeats of one metric of one product, e.g. the accuracy of each evaluation network.
+
+    `facets` tell apart measures of one name in one run, e.g. ``{"student": "alexnet"}``.
+    Raises ValueError for a name outside the vocabulary or a value that is not finite.
+    """
+
+    name: str
+    values: list[float]
+    facets: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        base = self.name.split("/")[0]
+        if base not in METRICS:
+            raise ValueError(f"unknown metric {self.name!r}; {closest(base, METRICS)}")
+        if not self.values or not all(math.isfinite(v) for v in self.values):
+            raise ValueError(f"metric {self.name!r}: values must be finite and at least one, got {self.values}")
+
+    def as_dict(self) -> dict[str, object]:
+        """The form in which a result file holds it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean, sample standard deviation (ddof 1, 0 for a single value) and 95 % interval half-width."""
+
+    mean: float
+    std: float
+    seeds: int
+    repeats: int
+    interval: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {self.std:.2g}"
+
+
+def summarise(values_by_seed: Sequence[Sequence[float]]) -> Summary:
+    """Join the repeats of several seeds.
+
+    The mean and the standard deviation are over all values (the field's custom). The 95 % interval is Student's
+    t over the seeds' means when there are at least two seeds, since repeats within a seed are not independent;
+    else over the repeats; NaN for a single value. Raises ValueError when there is nothing to summarise.
+    """
+    from scipy.stats import t as student_t  # slow to import, and only readers of results need it
+
+    values = [v for seed in values_by_seed for v in seed]
+    if not values:
+        raise ValueError("nothing to summarise")
+    units = [fmean(seed) for seed in values_by_seed] if len(values_by_seed) > 1 else values
+    interval = math.nan
+    if len(units) > 1:
+        interval = float(student_t.ppf(0.975, len(units) - 1)) * stdev(units) / math.sqrt(len(units))
+    spread = stdev(values) if len(values) > 1 else 0.0
+    return Summary(fmean(values), spread, len(values_by_seed), len(values), interval)

@@ -1,0 +1,67 @@
+"""The command line before Hydra sees it: numbers of `ipc` are quoted, and group choices are checked."""
+
+from __future__ import annotations
+
+import re
+
+from distill_bench.catalogue import conf_dir, group_options
+from distill_bench.errors import UserError, closest
+
+__all__ = ["check_choices", "explain", "groups", "quote_numbers"]
+
+_IPC = re.compile(r"^(?P<key>ipc)=(?P<sizes>\d+(,\d+)*)$")
+_CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w.'\"-]+(,[\w.'\"-]+)*)$")
+
+
+def quote_numbers(argv: list[str]) -> list[str]:
+    """`ipc=1,10` becomes `ipc='1','10'`: the name of a config file is text to Hydra, and a bare number is not."""
+    quoted = []
+    for word in argv:
+        match = _IPC.match(word)
+        quoted.append("ipc=" + ",".join(f"'{size}'" for size in match["sizes"].split(",")) if match else word)
+    return quoted
+
+
+def groups() -> list[str]:
+    """The config groups that can be chosen on the command line."""
+    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ("hydra", "cell"))
+
+
+def check_choices(argv: list[str]) -> None:
+    """Raise a UserError with the closest match if a word chooses an option that its group does not have."""
+    for word in argv:
+        match = _CHOICE.match(word)
+        if match is None or match["group"] not in groups():
+            continue
+        options = group_options(match["group"])
+        for choice in (text.strip("'\"") for text in match["choices"].split(",")):
+            if choice in options:
+                continue
+            if match["group"] == "ipc":
+                known = ", ".join(options)
+                raise UserError(f"ipc={choice}: known sizes are {known}; for any other: ipc.images_per_class={choice}")
+            raise UserError(f"{match['group']}={choice}: no such {match['group']}; {closest(choice, options)}")
+
+
+def explain(error: Exception) -> str:
+    """One line for what Hydra found wrong with the command line, with the closest known key where one is missing."""
+    text = " ".join(str(error).split())
+    match = re.search(r"Could not override '([\w./@]+)'", text)
+    if match is None:
+        return re.sub(r"\s*Set the environment variable HYDRA_FULL_ERROR.*", "", text)
+    key = match[1]
+    group, _, name = key.rpartition(".")
+    known = _keys(group)
+    return f"{key}: unknown key; {closest(name, known)}" if known else f"{key}: unknown key"
+
+
+def _keys(group: str) -> set[str]:
+    """The keys that any option of `group` has; of the top level for the empty name."""
+    from omegaconf import DictConfig, OmegaConf
+
+    folder = conf_dir() / group if group else conf_dir()
+    keys = set() if group else set(groups())
+    for file in folder.glob("*.yaml"):
+        content = OmegaConf.load(file)
+        keys |= {str(key) for key in content if key not in ("defaults", "hydra")} if isinstance(content, DictConfig) else set()
+    return keys

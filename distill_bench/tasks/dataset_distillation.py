@@ -1,0 +1,47 @@
+"""Dataset distillation: a small synthetic set, measured by networks trained from scratch on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distill_bench import data, reporting, training
+from distill_bench.contract import Context, Method, Outcome, SyntheticSet
+from distill_bench.errors import require
+from distill_bench.files import save_tensors
+from distill_bench.metrics import Measure
+
+__all__ = ["run"]
+
+
+def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
+    """Load the images, let the method make its `SyntheticSet`, keep it with a picture, and train students on it.
+
+    Measures: `accuracy` of each evaluation network at the last epoch, for every architecture of the protocol;
+    with `protocol.ceiling` also `full_data_accuracy`. UserError if a class has fewer images than IPC.
+    """
+    ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device)
+    smallest = int(ctx.dataset.train.class_counts.min())
+    wanted = ctx.ipc.images_per_class
+    require(wanted <= smallest, "ipc.images_per_class", wanted, f"at most {smallest}, the images of the smallest class")
+
+    synthetic = method.run(ctx, cfg)
+    artifacts = _keep(ctx, synthetic)
+    measures = [
+        Measure(name="accuracy", values=accuracies, facets={"student": student})
+        for student, accuracies in training.evaluate(ctx, synthetic).items()
+    ]
+    if ctx.protocol.ceiling:
+        ceiling = training.full_data_networks(ctx).accuracies
+        measures.append(Measure(name="full_data_accuracy", values=ceiling, facets={"student": ctx.student.name}))
+    return Outcome(measures, artifacts, {"data_fingerprint": ctx.dataset.fingerprint})
+
+
+def _keep(ctx: Context, synthetic: SyntheticSet) -> dict[str, str]:
+    """Write the product, and a picture of it: rows are classes."""
+    path, picture = ctx.folder.path / "synthetic.safetensors", ctx.folder.path / "synthetic.png"
+    content = {"images": synthetic.images, "labels": synthetic.labels}
+    save_tensors(path, content, {"run": ctx.folder.run_id, "data": ctx.dataset.fingerprint})
+    images = ctx.dataset.transform.inverse(synthetic.images).clamp(0, 1).cpu()
+    rows = images.unflatten(0, (ctx.dataset.num_classes, ctx.ipc.images_per_class))
+    reporting.image_grid(picture, rows.numpy(), ctx.dataset.class_names)
+    return {"product": path.name, "picture": picture.name}

@@ -23,7 +23,7 @@ from distill_bench.interrupt import Interrupt
 from distill_bench.store import Cache, RunFolder
 from distill_bench.tracking import Tracker, WandbMirror
 
-__all__ = ["execute", "finished"]
+__all__ = ["execute", "finished", "make_context"]
 
 
 def finished(plan: Plan) -> dict[str, Any] | None:
@@ -39,24 +39,43 @@ def execute(plan: Plan, interrupt: Interrupt) -> dict[str, Any]:
     """
     if plan.settings.threads:
         torch.set_num_threads(plan.settings.threads)
-    device = choose_device(plan.settings.device)
-    folder = _folder(plan)
+    context = make_context(plan, interrupt)
+    folder = context.folder
     with folder.held():
         if plan.settings.force:
             folder.restart()
         write_json(folder.path / "config.json", {"identity": plan.identity, "command": plan.command})
-        tracker = Tracker(folder.path, _mirror(plan, folder))
-        context = _context(plan, folder, tracker, interrupt, device)
+        context.tracker.mirror = _mirror(plan, folder)
         started, clock = datetime.now(UTC), time.perf_counter()
         outcome: Outcome = task_module(plan.info.task).run(context, plan.module, plan.method)
         took = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - clock, 2)}
-        result = _result(plan, outcome, {**took, **_environment(plan, device)})
+        result = _result(plan, outcome, {**took, **_environment(plan, context.device)})
         folder.finish(result)
         for role, name in outcome.artifacts.items():
             if name.endswith(".png"):
-                tracker.picture(role, folder.path / name)
-        tracker.finish({_facet_name(m.name, m.facets): fmean(m.values) for m in outcome.measures})
+                context.tracker.picture(role, folder.path / name)
+        context.tracker.finish({_facet_name(m.name, m.facets): fmean(m.values) for m in outcome.measures})
     return result
+
+
+def make_context(plan: Plan, interrupt: Interrupt) -> Context:
+    """What the task and the method of `plan` may use. UserError if the device is not there."""
+    folder = _folder(plan)
+    return Context(
+        folder=folder,
+        cache=Cache(Path(plan.settings.cache_root), say=lambda line: print(line, file=sys.stderr, flush=True)),
+        tracker=Tracker(folder.path),
+        interrupt=interrupt,
+        device=choose_device(plan.settings.device),
+        seed=plan.settings.seed,
+        data_root=Path(plan.settings.data_root),
+        checkpoint_seconds=plan.settings.checkpoint_seconds,
+        dataset_config=plan.groups["dataset"],
+        ipc=plan.groups["ipc"],
+        student=plan.groups["student"],
+        protocol=plan.groups["protocol"],
+        mixture=plan.groups["mixture"],
+    )
 
 
 def _folder(plan: Plan) -> RunFolder:
@@ -69,24 +88,6 @@ def _mirror(plan: Plan, folder: RunFolder) -> WandbMirror | None:
     config = {**plan.identity, "labels": plan.labels}
     tracker = plan.tracker
     return WandbMirror(folder.path, run_id=plan.run_id, config=config, project=tracker.project, mode=tracker.mode)
-
-
-def _context(plan: Plan, folder: RunFolder, tracker: Tracker, interrupt: Interrupt, device: torch.device) -> Context:
-    return Context(
-        folder=folder,
-        cache=Cache(Path(plan.settings.cache_root), say=lambda line: print(line, file=sys.stderr, flush=True)),
-        tracker=tracker,
-        interrupt=interrupt,
-        device=device,
-        seed=plan.settings.seed,
-        data_root=Path(plan.settings.data_root),
-        checkpoint_seconds=plan.settings.checkpoint_seconds,
-        dataset_config=plan.groups["dataset"],
-        ipc=plan.groups["ipc"],
-        student=plan.groups["student"],
-        protocol=plan.groups["protocol"],
-        mixture=plan.groups["mixture"],
-    )
 
 
 def _result(plan: Plan, outcome: Outcome, environment: dict[str, Any]) -> dict[str, Any]:

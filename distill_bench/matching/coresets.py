@@ -87,7 +87,7 @@ def _features(ctx: Context, source: FeatureSource) -> torch.Tensor:
             ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
         )
         if source is FeatureSource.trained:
-            net.load_state_dict(training.full_data_networks(ctx).state_dict(0))
+            net.load_state_dict(training.full_data_networks(ctx).weights[0])
         else:
             models.reinitialise(net, ctx.generator("features", device="cpu"))
         return {"features": training.embeddings(net.to(ctx.device), data.train).half().cpu()}

@@ -1,0 +1,195 @@
+"""One step of DM and DataDAM against the reference formulation, CIFAR-10 sizes, IPC 10.
+
+The reference is written as the published codes are: a Python loop over classes for sampling and augmentation, the
+parameters of an augmentation as a list of tensors image by image, a network built anew each step, activations taken by
+hooks and cloned, class means moved to the CPU layer by layer. Both get the same network, real images and (for the check)
+no augmentation; the losses must then be equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from distill_bench import augment, models
+from distill_bench.device import choose_device
+from distill_bench.groups import StudentConfig
+from distill_bench.matching.distribution import Statistics, _class_means, class_mean_loss
+from distill_bench.methods.dataset_distillation import datadam, dm
+from distill_bench.seeding import generator
+from scripts.timing import median_seconds
+
+K, IPC, PER_CLASS = 10, 10, 500
+STRATEGY = "color_crop_cutout_flip_scale_rotate"
+
+
+class PlainConvNet(nn.Module):
+    """ConvNet-3 as modules in a row, with instance norm as GroupNorm."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for channels in (3, width, width):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(width, width), nn.ReLU(), nn.AvgPool2d(2)]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(width * 16, K)
+
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        return self.features(x).flatten(1)
+
+
+def hooked(net: PlainConvNet) -> list[torch.Tensor]:
+    """A list that fills with clones of every ReLU's output."""
+    taken: list[torch.Tensor] = []
+    for module in net.features:
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda _m, _i, output: taken.append(output.clone()))
+    return taken
+
+
+def plain_augment(x: torch.Tensor, seed: int) -> torch.Tensor:
+    """One family for the batch, the first image's parameters for all, built image by image."""
+    draws = np.random.default_rng(seed)
+    family = STRATEGY.split("_")[draws.integers(6)]
+    n, size = len(x), x.shape[-1]
+    torch.random.manual_seed(seed)
+    if family in ("scale", "rotate"):
+        u, v = torch.rand(n), torch.rand(n)
+        angle = (u - 0.5) * 30 * math.pi / 180
+        if family == "rotate":
+            theta = [[[torch.cos(a), torch.sin(-a), 0], [torch.sin(a), torch.cos(a), 0]] for a in angle]
+        else:
+            s, t = (1 / 1.2 + w * (1.2 - 1 / 1.2) for w in (u, v))
+            theta = [[[s[i], 0, 0], [0, t[i], 0]] for i in range(n)]
+        grid = nn.functional.affine_grid(
+            torch.tensor(theta[:1]).expand(n, 2, 3).to(x.device), list(x.shape), align_corners=False
+        )
+        return nn.functional.grid_sample(x, grid, align_corners=False)
+    if family == "color":
+        b, s, c = torch.rand(3, device=x.device)
+        x = x + (b - 0.5)
+        x = (x - x.mean(1, keepdim=True)) * (2 * s) + x.mean(1, keepdim=True)
+        mean = x.mean((1, 2, 3), keepdim=True)
+        return (x - mean) * (c + 0.5) + mean
+    if family == "flip":
+        return torch.where(torch.rand(1, device=x.device) < 0.5, x.flip(3), x)
+    index = [torch.arange(k, device=x.device) for k in (n, size, size)]
+    batch, rows, columns = torch.meshgrid(*index, indexing="ij")
+    if family == "crop":
+        shift = torch.randint(-4, 5, (2,), device=x.device)
+        padded = nn.functional.pad(x, [1, 1, 1, 1])
+        rows = (rows + shift[0] + 1).clamp(0, size + 1)
+        columns = (columns + shift[1] + 1).clamp(0, size + 1)
+        return padded.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
+    centre = torch.randint(0, size + 1, (2,), device=x.device)
+    inside = ((rows - centre[0]) >= -size // 4) & ((rows - centre[0]) < size // 4)
+    inside &= ((columns - centre[1]) >= -size // 4) & ((columns - centre[1]) < size // 4)
+    return x * (~inside)[:, None]
+
+
+def plain_loss(
+    net: PlainConvNet, real: list[torch.Tensor], synthetic: list[torch.Tensor], with_attention: bool
+) -> torch.Tensor:
+    """DataDAM's loss (power 4, weight 100) or DM's, layer by layer and class by class on CPU copies."""
+    taken = hooked(net)
+    with torch.no_grad():
+        output_real = net.embed(torch.cat(real))
+        maps_real = [m.detach() for m in taken[:3]]
+    taken.clear()
+    output_synthetic = net.embed(torch.cat(synthetic))
+    n, m = len(real[0]), len(synthetic[0])
+    loss = torch.zeros(())
+    for k in range(K):
+        difference = output_real[k * n : (k + 1) * n].mean(0).cpu() - output_synthetic[k * m : (k + 1) * m].mean(0).cpu()
+        loss = loss + (difference**2).sum()
+    for layer in range(2 if with_attention else 0):
+        z_real, z_synthetic = (
+            nn.functional.normalize((maps.abs() ** 4).sum(1).flatten(1), dim=1) for maps in (maps_real[layer], taken[layer])
+        )
+        for k in range(K):
+            difference = z_real[k * n : (k + 1) * n].mean(0).cpu() - z_synthetic[k * m : (k + 1) * m].mean(0).cpu()
+            loss = loss + 100 * (difference**2).sum()
+    return loss
+
+
+def _steps(
+    name: str, statistics: Statistics, batch_real: int, width: int, device: torch.device
+) -> tuple[Callable[[], object], Callable[[], object], bool]:
+    """(our step, the reference's step, whether their losses are equal for equal draws)."""
+    draws = generator(0, "benchmark", device=device)
+    pool = torch.randn(K * PER_CLASS, 3, 32, 32, generator=draws, device=device)
+    members = torch.arange(K * PER_CLASS, device=device).unflatten(0, (K, PER_CLASS))
+    start = pool[members[:, :IPC]].clone()
+    ours_images, plain_images = start.clone().requires_grad_(), start.flatten(0, 1).clone().requires_grad_()
+    ours_sgd = torch.optim.SGD([ours_images], lr=1.0, momentum=0.5)
+    plain_sgd = torch.optim.SGD([plain_images], lr=1.0, momentum=0.5)
+    student = StudentConfig(width=width)
+    net = models.build(student, channels=3, num_classes=K, resolution=32).to(device).requires_grad_(False)
+    class_lists = [row.tolist() for row in members]
+    counter = iter(range(10**9))
+
+    def ours() -> None:
+        step = next(counter)
+        models.reinitialise(net, draws)
+        picks = torch.rand(K, PER_CLASS, generator=draws, device=device).topk(batch_real).indices
+        real = pool[members.gather(1, picks).flatten()].unflatten(0, (K, batch_real))
+        draw = augment.draw(STRATEGY, K, 1, generator(0, "families", step), draws)
+        with torch.no_grad():
+            target = _class_means(net, statistics, augment.apply(draw, real))
+        loss = class_mean_loss(target, _class_means(net, statistics, augment.apply(draw, ours_images)))
+        ours_sgd.zero_grad()
+        loss.backward()
+        ours_sgd.step()
+
+    def reference() -> None:
+        step = next(counter)
+        plain = PlainConvNet(width).to(device).requires_grad_(False)
+        real, synthetic = [], []
+        for k in range(K):
+            chosen = np.random.default_rng(step * K + k).permutation(class_lists[k])[:batch_real]
+            real.append(plain_augment(pool[torch.as_tensor(chosen, device=device)], step * K + k))
+            mine = plain_images[k * IPC : (k + 1) * IPC].reshape(IPC, 3, 32, 32)
+            synthetic.append(plain_augment(mine, step * K + k))
+        loss = plain_loss(plain, real, synthetic, with_attention=name == "datadam")
+        plain_sgd.zero_grad()
+        loss.backward()
+        plain_sgd.step()
+        loss.item()
+
+    plain = PlainConvNet(width).to(device).requires_grad_(False)
+    for target, source in zip(plain.parameters(), net.parameters(), strict=True):
+        target.copy_(source)
+    real = pool[members[:, 100 : 100 + batch_real]]
+    with torch.no_grad():
+        mine = float(class_mean_loss(_class_means(net, statistics, real), _class_means(net, statistics, ours_images)))
+        theirs = float(plain_loss(plain, list(real), list(start), with_attention=name == "datadam"))
+    return ours, reference, math.isclose(mine, theirs, rel_tol=1e-4)
+
+
+def run() -> list[dict[str, Any]]:
+    """DataDAM (64 real images a class) and DM (256), at the paper's width and at that of `profile=fast`."""
+    device, rows = choose_device("auto"), []
+    cfg = datadam.Config()
+    for name, statistics, batch_real, width in [
+        ("datadam", lambda f: datadam.statistics(f, cfg), 64, 128),
+        ("dm", dm.statistics, 256, 128),
+        ("datadam", lambda f: datadam.statistics(f, cfg), 32, 32),
+        ("dm", dm.statistics, 32, 32),
+    ]:
+        ours, reference, equal = _steps(name, statistics, batch_real, width, device)
+        seconds, plain = median_seconds([ours, reference], repeats=5 if device.type == "cpu" else 30, warmup=2)
+        rows.append(
+            {
+                "name": f"{name} step, ipc 10, {batch_real} real a class, width {width}",
+                "ours_seconds": seconds,
+                "reference_seconds": plain,
+                "ratio": plain / seconds,
+                "equal": equal,
+            }
+        )
+    return rows

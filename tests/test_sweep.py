@@ -1,0 +1,63 @@
+"""Sweeps: every cell once, a table at the end, failures named; the same through every launcher."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+SWEEP = ["-m", "method=random,dm", "dataset=digits", "ipc=1,2", "profile=smoke"]
+
+
+def results(roots: Path) -> set[tuple[str, int]]:
+    found = [json.loads(file.read_text()) for file in roots.glob("runs/*/result.json")]
+    return {(result["method"], result["labels"]["ipc"]) for result in found}
+
+
+ALL = {("random", 1), ("random", 2), ("dm", 1), ("dm", 2)}
+
+
+def test_a_sweep_runs_every_cell_and_ends_with_a_table(command: Command, tmp_path: Path) -> None:
+    done = command(*SWEEP)
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path) == ALL
+    table = done.stdout[done.stdout.rindex("run random") :]
+    assert "dm" in table
+    assert "digits" in table
+
+
+def test_a_sweep_that_is_run_again_does_nothing_again(command: Command, tmp_path: Path) -> None:
+    command(*SWEEP)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("runs/*/result.json")}
+    again = command(*SWEEP)
+    assert again.stdout.count("already done") == 4
+    assert before == {file: file.stat().st_mtime_ns for file in tmp_path.glob("runs/*/result.json")}
+
+
+def test_a_wrong_cell_does_not_stop_the_others_and_is_named(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "method=random,dm", "dataset=digits", "ipc=1", "profile=smoke", "ipc.images_per_class=1,500")
+    assert done.returncode == 2
+    assert results(tmp_path) == {("random", 1), ("dm", 1)}
+    assert "2 of 4 cells did not finish" in done.stderr
+    assert "ipc.images_per_class=500" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit_local"])
+def test_every_launcher_gives_the_same_results(command: Command, tmp_path: Path, launcher: str) -> None:
+    (tmp_path / "basic").mkdir()
+    (tmp_path / "other").mkdir()
+    command(*SWEEP, "threads=1", roots=tmp_path / "basic")
+    done = command(*SWEEP, "threads=1", f"hydra/launcher={launcher}", roots=tmp_path / "other", timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert results(tmp_path / "other") == ALL
+
+    def measures(part: str) -> dict[str, object]:
+        found = [json.loads(file.read_text()) for file in (tmp_path / part).glob("runs/*/result.json")]
+        return {result["run_id"]: result["measures"] for result in found}
+
+    assert measures("basic") == measures("other")

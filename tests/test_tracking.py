@@ -1,0 +1,67 @@
+"""Weights & Biases mirrors a run offline, and can never harm it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+wandb = pytest.importorskip("wandb")
+
+WORDS = ["method=dm", "dataset=digits", "ipc=1", "profile=smoke", "tracker=wandb"]
+
+
+def records(folder: Path) -> list[Any]:
+    """Everything in the one offline run's transaction log."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    (log,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(log))
+    found = []
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        found.append(record)
+    return found
+
+
+def test_an_offline_run_holds_config_curves_summary_and_picture(
+    run_cell: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    result = run_cell(*WORDS)
+    found = records(tmp_path / "runs" / result["run_id"])
+    config = {item.key: json.loads(item.value_json) for r in found for item in r.run.config.update}
+    assert config["method"]["name"] == "dm"
+    assert config["ipc"]["images_per_class"] == 1
+    history = {item.key or "/".join(item.nested_key) for r in found for item in r.history.item}
+    assert {"distil/loss", "distil/step"} <= history
+    assert any("picture" in key for key in history)
+    summary = {item.key or "/".join(item.nested_key): item.value_json for r in found for item in r.summary.update}
+    (measure,) = [m for m in result["measures"] if m["name"] == "accuracy"]
+    expected = sum(measure["values"]) / len(measure["values"])
+    assert any(key.startswith("accuracy") and float(v) == pytest.approx(expected) for key, v in summary.items())
+    files = list((tmp_path / "runs" / result["run_id"]).glob("wandb/offline-run-*/files/media/images/*.png"))
+    assert files
+
+
+@pytest.mark.parametrize("broken", ["init", "Image"], ids=["it cannot start", "it fails on the way"])
+def test_a_failing_mirror_does_not_harm_the_run(
+    run_cell: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    broken: str,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(wandb, broken, fail)
+    mirrored = run_cell(*WORDS)
+    assert "going on without it" in capsys.readouterr().err
+    plain = run_cell(*WORDS[:-1], roots=tmp_path / "plain")
+    assert mirrored["measures"] == plain["measures"]

@@ -156,11 +156,11 @@ class ProtocolConfig:
     students: list[str] = field(default_factory=list)  # further architectures (cross-architecture tables)
     batching: Batching = Batching.auto
     ceiling: bool = False  # also train on the whole training set (once, cached) for comparison
-    full_epochs: int = 60  # E for the whole training set
+    full_steps: int = 12_000  # optimisation steps on the whole training set, at least one epoch
     full_nets: int = 1  # networks trained on the whole training set
 
     def __post_init__(self) -> None:
-        for key in ("nets", "epochs", "batch_size", "full_epochs", "full_nets"):
+        for key in ("nets", "epochs", "batch_size", "full_steps", "full_nets"):
             require(getattr(self, key) >= 1, f"protocol.{key}", getattr(self, key), ">= 1")
         require(self.lr > 0, "protocol.lr", self.lr, "> 0")
         require(0 < self.lr_drop <= 1, "protocol.lr_drop", self.lr_drop, "in (0, 1]")

@@ -92,9 +92,11 @@ def test_the_readme_lists_exactly_the_methods_there_are() -> None:
 
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
-def test_every_option_of_a_shared_group_is_valid(group: str) -> None:
+def test_every_option_of_a_shared_group_is_valid_and_whole(group: str) -> None:
     for option in group_options(group):
-        typed(GROUPS[group], OmegaConf.load(conf_dir() / group / f"{option}.yaml"), group)
+        content = OmegaConf.load(conf_dir() / group / f"{option}.yaml")
+        typed(GROUPS[group], content, group)
+        assert {str(key) for key in content} == {field.name for field in dataclasses.fields(GROUPS[group])}, option
 
 
 @pytest.mark.parametrize("name", METHODS)

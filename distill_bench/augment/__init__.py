@@ -1,6 +1,33 @@
-"""Differentiable siamese augmentation, vectorised over classes and over networks."""
+"""Differentiable augmentation that treats real and synthetic images alike."""
 
-from distill_bench.augment.operations import FAMILIES
-from distill_bench.augment.siamese import Draw, apply, draw
+from distill_bench.augment.operations import (
+    brightness,
+    color,
+    contrast,
+    crop,
+    cutout,
+    flip,
+    rotate,
+    saturation,
+    scale,
+)
+from distill_bench.augment.strategy import FAMILIES, UNIFORMS, Draw, apply, draw, draw_families, parameters
 
-__all__ = ["FAMILIES", "Draw", "apply", "draw"]
+__all__ = [
+    "FAMILIES",
+    "UNIFORMS",
+    "Draw",
+    "apply",
+    "brightness",
+    "color",
+    "contrast",
+    "crop",
+    "cutout",
+    "draw",
+    "draw_families",
+    "flip",
+    "parameters",
+    "rotate",
+    "saturation",
+    "scale",
+]

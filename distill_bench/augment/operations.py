@@ -1,98 +1,124 @@
-"""The operations of differentiable siamese augmentation (Zhao and Bilen, ICML 2021, and its released code).
+"""The operations of differentiable siamese augmentation (DSA), Zhao and Bilen, ICML 2021, arXiv 2102.08259.
 
-Each takes images ``x_NCHW``, normalised, and uniforms ``u_N3`` in [0, 1), of which it uses the first few, and gives
-images of the same shape; image n is changed by row n alone. Gradients flow to the pixels. What comes from outside an
-image is 0, the mean colour of the data.
+Pure functions of images `x` (R, m, C, H, W) and parameters (R, p) with p = m, one for each image, or p = 1, shared by
+the m images of a row. Images are normalised, so zero is the mean colour. Gradients flow to `x`, not to the
+parameters. What an operation does to an image does not depend on the other images.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-__all__ = ["FAMILIES", "color", "crop", "cutout", "flip", "rotate", "scale"]
-
-CROP, CUTOUT, SCALE, DEGREES = 0.125, 0.5, 1.2, 15.0
+__all__ = ["brightness", "color", "contrast", "crop", "cutout", "flip", "rotate", "saturation", "scale"]
 
 
-def color(x_NCHW: torch.Tensor, u_N3: torch.Tensor) -> torch.Tensor:
-    """Brightness, then saturation, then contrast.
+def brightness(x: Tensor, shift: Tensor) -> Tensor:
+    """x + shift."""
+    return x + _images(shift)
 
-    .. math:: x + (u_1 - 1/2); \\quad 2 u_2 (x - \\bar x_{hw}) + \\bar x_{hw}; \\quad
-        (u_3 + 1/2)(x - \\bar x) + \\bar x
 
-    with the mean over channels at each pixel, then the mean of the whole image.
+def saturation(x: Tensor, factor: Tensor) -> Tensor:
+    """(x - mean_c x) factor + mean_c x: scales each pixel's distance from its mean over channels."""
+    mean = x.mean(2, keepdim=True)
+    return (x - mean) * _images(factor) + mean
+
+
+def contrast(x: Tensor, factor: Tensor) -> Tensor:
+    """(x - m) factor + m: scales each value's distance from the image's mean m over channels and positions."""
+    mean = _mean(x.mean(2, keepdim=True))
+    return (x - mean) * _images(factor) + mean
+
+
+def color(x: Tensor, shift: Tensor, saturate: Tensor, contrasted: Tensor) -> Tensor:
+    """Brightness, then saturation, then contrast, in one pass over the image.
+
+    With the pixel's mean m_p over channels and the image's mean m, both of `x`, the three amount to
+
+    .. math:: c s x + c (1 - s) m_p + (1 - c) m + b
+
+    for shift b and factors s and c.
     """
-    brightness, saturation, contrast = (_image(u) for u in u_N3.unbind(1))
-    x = x_NCHW + (brightness - 0.5)
-    grey = x.mean(1, keepdim=True)
-    x = (x - grey) * (2 * saturation) + grey
-    mean = x.mean((1, 2, 3), keepdim=True)
-    return (x - mean) * (contrast + 0.5) + mean
+    b, s, c = _images(shift), _images(saturate), _images(contrasted)
+    pixel = x.mean(2, keepdim=True)
+    rest = c * (1 - s) * pixel + ((1 - c) * _mean(pixel) + b)
+    return torch.addcmul(rest, x, c * s)
 
 
-def crop(x_NCHW: torch.Tensor, u_N3: torch.Tensor) -> torch.Tensor:
-    """Shift both axes by integers, uniform in -s .. s with s = floor(0.125 size + 0.5)."""
-    height, width = x_NCHW.shape[-2:]
-    reach = int(CROP * width + 0.5)
-    down, right = (_integer(u_N3[:, axis], 2 * reach + 1) - reach for axis in (0, 1))
-    rows_NH = torch.arange(height, device=x_NCHW.device) + down[:, None]
-    columns_NW = torch.arange(width, device=x_NCHW.device) + right[:, None]
-    inside_NHW = _within(rows_NH, height)[:, :, None] & _within(columns_NW, width)[:, None, :]
-    source_NHW = rows_NH.clamp(0, height - 1)[:, :, None] * width + columns_NW.clamp(0, width - 1)[:, None, :]
-    source = source_NHW.flatten(1)[:, None].expand(-1, x_NCHW.shape[1], -1)
-    return x_NCHW.flatten(2).gather(2, source).view_as(x_NCHW) * inside_NHW[:, None]
+def crop(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """y[i, j] = x[i + down, j + right], zero outside the image; shifts are integers. Exact."""
+    return _Shift.apply(x, down, right)
 
 
-def cutout(x_NCHW: torch.Tensor, u_N3: torch.Tensor) -> torch.Tensor:
-    """Zero a square of side floor(0.5 size + 0.5), cut off by the border; its centre is uniform over the image."""
-    height, width = x_NCHW.shape[-2:]
-    hidden = []
-    for axis, size in ((0, height), (1, width)):
-        side = int(CUTOUT * size + 0.5)
-        first = _integer(u_N3[:, axis], size + 1 - side % 2) - side // 2
-        positions_NS = torch.arange(size, device=x_NCHW.device) - first[:, None]
-        hidden.append(_within(positions_NS, side))
-    return x_NCHW * ~(hidden[0][:, :, None] & hidden[1][:, None, :])[:, None]
+def cutout(x: Tensor, row: Tensor, column: Tensor, sides: tuple[int, int]) -> Tensor:
+    """Zero in rows row - h//2 .. row - h//2 + h - 1 that exist, h = sides[0], and in columns likewise."""
+    rows, columns = _within(row, sides[0], x.shape[-2]), _within(column, sides[1], x.shape[-1])
+    inside = rows[..., :, None] & columns[..., None, :]
+    return x * inside.logical_not()[:, :, None]
 
 
-def flip(x_NCHW: torch.Tensor, u_N3: torch.Tensor) -> torch.Tensor:
-    """Mirror left and right with probability one half."""
-    return torch.where(_image(u_N3[:, 0]) < 0.5, x_NCHW.flip(3), x_NCHW)
+def flip(x: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror left and right where `mirrored` (bool)."""
+    return torch.where(_images(mirrored), x.flip(-1), x)
 
 
-def scale(x_NCHW: torch.Tensor, u_N3: torch.Tensor) -> torch.Tensor:
-    """Scale each axis by its own factor, uniform in [1/1.2, 1.2); a factor below 1 enlarges. Bilinear."""
-    factors_N2 = u_N3[:, :2] * (SCALE - 1 / SCALE) + 1 / SCALE
-    theta_N23 = torch.cat([torch.diag_embed(factors_N2), torch.zeros_like(factors_N2)[..., None]], dim=2)
-    return _sample(x_NCHW, theta_N23)
+def scale(x: Tensor, horizontal: Tensor, vertical: Tensor) -> Tensor:
+    """Resample at (horizontal u, vertical v), bilinear, zero outside: a factor below 1 enlarges."""
+    zero = torch.zeros_like(horizontal)
+    return _resample(x, [[horizontal, zero], [zero, vertical]])
 
 
-def rotate(x_NCHW: torch.Tensor, u_N3: torch.Tensor) -> torch.Tensor:
-    """Rotate by an angle uniform in [-15, 15) degrees. Bilinear."""
-    angle_N = (u_N3[:, 0] - 0.5) * (2 * DEGREES * math.pi / 180)
-    cosine, sine, zero = angle_N.cos(), angle_N.sin(), torch.zeros_like(angle_N)
-    return _sample(x_NCHW, torch.stack([cosine, -sine, zero, sine, cosine, zero], dim=1).view(-1, 2, 3))
+def rotate(x: Tensor, angle: Tensor) -> Tensor:
+    """Resample at (u cos t - v sin t, u sin t + v cos t) for the angle t in radians, bilinear, zero outside."""
+    cos, sin = angle.cos(), angle.sin()
+    return _resample(x, [[cos, -sin], [sin, cos]])
 
 
-FAMILIES = {"color": color, "crop": crop, "cutout": cutout, "flip": flip, "scale": scale, "rotate": rotate}
+def _images(values: Tensor) -> Tensor:
+    """(R, p) parameters, broadcast over (R, m, C, H, W)."""
+    return values[..., None, None, None]
 
 
-def _image(u_N: torch.Tensor) -> torch.Tensor:
-    """One value per image, in a shape that broadcasts over it."""
-    return u_N[:, None, None, None]
+def _mean(pixel: Tensor) -> Tensor:
+    """Mean over positions of (R, m, 1, H, W); axis by axis, so that it is not split in ways that follow from R m."""
+    return pixel.mean(-1, keepdim=True).mean(-2, keepdim=True)
 
 
-def _integer(u_N: torch.Tensor, count: int) -> torch.Tensor:
-    """Integers 0 .. count-1, uniform when `u_N` is."""
-    return (u_N * count).long().clamp_max(count - 1)
+def _within(centre: Tensor, side: int, size: int) -> Tensor:
+    """(R, p) centres -> (R, p, size): positions covered by a window of `side` around the centre."""
+    first = (centre - side // 2)[..., None]
+    position = torch.arange(size, device=centre.device)
+    return (position >= first) & (position < first + side)
 
 
-def _within(position: torch.Tensor, size: int) -> torch.Tensor:
-    return (position >= 0) & (position < size)
+def _resample(x: Tensor, matrix: list[list[Tensor]]) -> Tensor:
+    """Bilinear samples of `x` on the grid that the 2 x 2 `matrix` of (R, p) makes of the pixels' centres."""
+    rows, per_row = matrix[0][0].shape
+    linear = torch.stack([torch.stack([*line, torch.zeros_like(line[0])], dim=-1) for line in matrix], dim=-2)
+    theta = linear.flatten(0, 1).to(x.dtype)
+    images = x.flatten(1, 2) if per_row == 1 else x.flatten(0, 1)
+    grid = F.affine_grid(theta, [rows * per_row, 1, *x.shape[-2:]], align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False).view(x.shape)
 
 
-def _sample(x_NCHW: torch.Tensor, theta_N23: torch.Tensor) -> torch.Tensor:
-    grid = torch.nn.functional.affine_grid(theta_N23.to(x_NCHW.dtype), list(x_NCHW.shape), align_corners=False)
-    return torch.nn.functional.grid_sample(x_NCHW, grid, align_corners=False)
+class _Shift(torch.autograd.Function):
+    """Shift by whole pixels; its adjoint is the opposite shift, so the backward pass is a gather as well."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, down: Tensor, right: Tensor) -> Tensor:
+        ctx.shift = (down, right)
+        height, width = x.shape[-2:]
+        i = torch.arange(height, device=x.device) + down[..., None]
+        j = torch.arange(width, device=x.device) + right[..., None]
+        exists = ((i >= 0) & (i < height))[..., :, None] & ((j >= 0) & (j < width))[..., None, :]
+        source = i.clamp(0, height - 1)[..., :, None] * width + j.clamp(0, width - 1)[..., None, :]
+        flat = source.flatten(2)[:, :, None].expand(*x.shape[:3], -1)
+        return x.flatten(3).gather(3, flat).view(x.shape) * exists[:, :, None]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        down, right = ctx.shift
+        return _Shift.apply(gradients[0], -down, -right), None, None

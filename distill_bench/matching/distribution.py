@@ -6,7 +6,7 @@ attention of every layer. Both are the same loop over a list of per-sample stati
 
 from __future__ import annotations
 
-import warnings
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -148,4 +148,5 @@ def _class_means(net: Any, statistics: Statistics, images_KNCHW: torch.Tensor) -
 def _warn_of_overshoot(images: torch.Tensor) -> None:
     spread = float(images.detach().std())
     if spread > 4:
-        warnings.warn(f"pixels have a standard deviation of {spread:.1f}: lr_image is likely too high", stacklevel=2)
+        line = f"warning: pixels have a standard deviation of {spread:.1f}: method.lr_image is likely too high"
+        print(line, file=sys.stderr, flush=True)

@@ -1,8 +1,25 @@
-"""Networks: the ConvNet family of dataset distillation, small AlexNet, VGG-11 and ResNet-18, and any of timm."""
+"""Students: the networks of the literature, and any model of timm."""
 
+from distill_bench.models.alexnet import AlexNet
 from distill_bench.models.build import build
-from distill_bench.models.convnet import ConvNet, usual_depth
-from distill_bench.models.features import Features
-from distill_bench.models.initialise import reinitialise
+from distill_bench.models.convnet import ConvNet, depth_for
+from distill_bench.models.foreign import TimmNetwork
+from distill_bench.models.initial import Randomiser, flatten_parameters, reinitialise
+from distill_bench.models.network import Features, Network
+from distill_bench.models.resnet import ResNet18
+from distill_bench.models.vgg import VGG11
 
-__all__ = ["ConvNet", "Features", "build", "reinitialise", "usual_depth"]
+__all__ = [
+    "VGG11",
+    "AlexNet",
+    "ConvNet",
+    "Features",
+    "Network",
+    "Randomiser",
+    "ResNet18",
+    "TimmNetwork",
+    "build",
+    "depth_for",
+    "flatten_parameters",
+    "reinitialise",
+]

@@ -1,8 +1,9 @@
-"""Training students from scratch, and measuring them."""
+"""Students trained from scratch, and how well they do."""
 
 from distill_bench.training.evaluation import FullData, evaluate, full_data_networks, student_parts
 from distill_bench.training.features import embeddings
-from distill_bench.training.students import Students, test_accuracy, train_students
+from distill_bench.training.schedule import learning_rates
+from distill_bench.training.students import Students, initialise, test_accuracy, train_students
 
 __all__ = [
     "FullData",
@@ -10,6 +11,8 @@ __all__ = [
     "embeddings",
     "evaluate",
     "full_data_networks",
+    "initialise",
+    "learning_rates",
     "student_parts",
     "test_accuracy",
     "train_students",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,7 +46,7 @@ def evaluate(ctx: Context, synthetic: SyntheticSet) -> dict[str, list[float]]:
 def student_parts(ctx: Context) -> dict[str, Any]:
     """What networks trained on the whole training set depend on, beside the data: JSON for a cache key."""
     protocol = asdict(ctx.protocol)
-    keys = ("lr", "lr_drop", "momentum", "weight_decay", "batch_size", "augment", "full_epochs", "full_nets")
+    keys = ("lr", "lr_drop", "momentum", "weight_decay", "batch_size", "augment", "full_steps", "full_nets")
     student = {k: getattr(v, "name", v) for k, v in asdict(ctx.student).items()}
     families = ctx.dataset.augmentation
     return {"student": student, "protocol": {key: protocol[key] for key in keys}, "augmentation": families}
@@ -54,12 +55,11 @@ def student_parts(ctx: Context) -> dict[str, Any]:
 def full_data_networks(ctx: Context) -> FullData:
     """The run's student trained on the whole training set, `full_nets` times; made once for all runs, and cached."""
     data, protocol = ctx.dataset, ctx.protocol
+    epochs = max(1, round(protocol.full_steps / math.ceil(len(data.train) / protocol.batch_size)))
 
     def make() -> dict[str, Any]:
         seeds = [derive(0, "full data", i) for i in range(protocol.full_nets)]
-        trained = _train(
-            ctx, ctx.student, data.train.images, data.train.labels, protocol.full_epochs, seeds, "full-data"
-        )
+        trained = _train(ctx, ctx.student, data.train.images, data.train.labels, epochs, seeds, "full-data")
         return {"accuracies": test_accuracy(trained, data.test), "weights": trained.state_dicts()}
 
     parts = {"data": data.fingerprint, **student_parts(ctx)}

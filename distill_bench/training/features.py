@@ -1,20 +1,25 @@
-"""Embeddings of a whole split."""
+"""Embeddings of a whole split, for coreset selection."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from distill_bench.data import Split
+from distill_bench.training.batching import images_per_pass
 
 __all__ = ["embeddings"]
 
 
 @torch.no_grad()
-def embeddings(net: nn.Module, split: Split, batch: int = 256) -> torch.Tensor:
-    """The flattened last-block output (N, D) of every image of `split`, in order, in evaluation mode."""
+def embeddings(net: nn.Module, split: Any, batch_size: int = 500) -> Tensor:
+    """The network's embedding of every image of `split`, in order, in evaluation mode: (N, D), on its device."""
+    was_training = net.training
     net.eval()
-    return torch.cat([net(images, features=True).embedding for images, _ in split.batches(batch)])
+    parts = []
+    for images, _ in split.batches(batch_size):
+        piece = images_per_pass(net, images.device) or len(images)
+        parts += [net(some, features=True).embedding for some in images.split(piece)]
+    net.train(was_training)
+    return torch.cat(parts)

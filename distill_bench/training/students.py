@@ -1,186 +1,184 @@
-"""Students trained from scratch on a labelled set: the field's protocol, for several networks at once.
+"""Networks trained from scratch on a labelled set, by the evaluation protocol of the dataset distillation literature.
 
-Legend: M networks, B images of a batch, C channels, H x W pixels, K classes.
+Axes: M networks, N images of the set, B of a batch, C x H x W. Every draw of a network follows from its own seed and
+the epoch, so training networks together, one by one, or in two halves with an interruption gives the same networks
+up to rounding.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
-from torch.func import functional_call, stack_module_state, vmap
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from distill_bench import augment, seeding
-from distill_bench.groups import Batching, ProtocolConfig
+from distill_bench import augment, models
+from distill_bench.groups import ProtocolConfig
+from distill_bench.seeding import generator
+from distill_bench.training.batching import images_per_pass, networks_together
+from distill_bench.training.schedule import drop_epoch, learning_rates, sgd_step
 
-if TYPE_CHECKING:
-    from distill_bench.data import Split
-
-__all__ = ["Students", "test_accuracy", "train_students"]
+__all__ = ["Loop", "Students", "initialise", "test_accuracy", "train_students"]
 
 Loop = Callable[[str, int, dict[str, Any]], Iterator[int]]
-"""A resumable loop, as `Context.loop`: name, number of epochs, state to keep -> epochs still to do."""
+"""(name, total, state) -> the steps 0 .. total-1, resumable: see `Context.loop`."""
 
-IMAGES_IN_TEST = {"cpu": 256, "cuda": 4096}  # forward passes of the test, over all networks: bounds the memory
+Fetch = Callable[[Tensor], Tensor]
+"""Indices (B,) -> images (B, C, H, W), normalised."""
 
 
 @dataclass(frozen=True)
 class Students:
-    """M networks of one architecture: parameters and buffers stacked along a first axis of M."""
+    """Trained networks: modules of one or several networks each, in the order of their seeds."""
 
-    net: nn.Module
-    parameters: dict[str, torch.Tensor]
-    buffers: dict[str, torch.Tensor]
+    modules: list[nn.Module]
 
     def __len__(self) -> int:
-        return len(next(iter(self.parameters.values())))
+        return sum(_copies(module) for module in self.modules)
 
-    def state_dicts(self) -> list[dict[str, torch.Tensor]]:
-        """Each network's own state."""
-        stacked = {**self.parameters, **self.buffers}
-        return [{name: value[m].detach().clone() for name, value in stacked.items()} for m in range(len(self))]
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (M, B, K) of the same images (B, C, H, W) by every network, in evaluation mode."""
+        outputs = [module.eval()(images) for module in self.modules]
+        return torch.cat([output.unflatten(0, (-1, len(images))) if output.ndim == 2 else output for output in outputs])
 
-    def part(self, m: int) -> Students:
-        """Network m alone, sharing memory."""
-        return Students(self.net, *({k: v[m : m + 1] for k, v in s.items()} for s in (self.parameters, self.buffers)))
+    def state_dicts(self) -> list[dict[str, Tensor]]:
+        """The weights of each network, as its own `load_state_dict` takes them."""
+        return [state for module in self.modules for state in _states(module)]
 
-    def logits(self, images_MBCHW: torch.Tensor) -> torch.Tensor:
-        """Logits (M, B, K): network m sees ``images_MBCHW[m]``. All networks in one vectorised pass."""
-        if len(self) == 1:
-            own = {name: value[0] for name, value in (self.parameters | self.buffers).items()}
-            return functional_call(self.net, own, (images_MBCHW[0],))[None]
-        call = vmap(lambda p, b, x: functional_call(self.net, (p, b), (x,)), randomness="different")
-        return call(self.parameters, self.buffers, images_MBCHW)
+
+def initialise(net: nn.Module, seeds: list[int]) -> nn.Module:
+    """Networks like `net` with fresh parameters drawn from each seed: `net` itself for one, else one module for all.
+
+    `net` must be on its device; the draws are those of `models.reinitialise`.
+    """
+    device = next(net.parameters()).device
+    if len(seeds) == 1:
+        models.reinitialise(net, generator(seeds[0], "weights", device=device))
+        return net
+    together = net.times(len(seeds)).to(device)  # type: ignore[operator]
+    targets = [parameter.data.chunk(len(seeds)) for parameter in together.parameters()]
+    for i, seed in enumerate(seeds):
+        models.reinitialise(net, generator(seed, "weights", device=device))
+        for target, source in zip(targets, net.parameters(), strict=True):
+            target[i].copy_(source.detach())
+    return together
 
 
 def train_students(
-    build: Callable[[], nn.Module],
-    fetch: Callable[[torch.Tensor], torch.Tensor],
-    labels: torch.Tensor,
-    protocol: ProtocolConfig,
-    *,
-    epochs: int,
-    seeds: list[int],
-    augmentation: str,
-    device: torch.device,
-    loop: Loop,
-) -> Students:
-    """Train one network from scratch for each of `seeds`, with the protocol of Zhao, Mopuri and Bilen (2021).
+    build: Callable[[], nn.Module], fetch: Fetch, labels: Tensor, protocol: ProtocolConfig, *,
+    epochs: int, seeds: list[int], augmentation: str, device: torch.device, loop: Loop,
+) -> Students:  # fmt: skip
+    """Train one network for each seed on the images `fetch(0 .. N-1)` with hard `labels` (N,).
 
-    SGD with momentum and weight decay on the mean cross-entropy of hard labels; `epochs` + 1 epochs over the set
-    in a fresh order, in batches (the last one may be smaller); after epoch `epochs` // 2 + 1 the optimiser is
-    rebuilt at ``lr * lr_drop``, which loses its momentum, as the released code does. If the protocol augments,
-    each batch has one family of `augmentation`, with parameters of its own for every image.
-
-    `fetch` gives normalised images for indices, on the device; `build` a network. Everything random follows from
-    a network's seed and the epoch, so that a network's result does not depend on those trained beside it
-    (up to rounding) nor on an interruption. Nothing is selected: what is returned is the last epoch.
+    Cross-entropy, SGD, E + 1 epochs (see `schedule`), the last partial batch kept; with `protocol.augment`, one
+    family of `augmentation` for each batch of each network, its parameters drawn for each image. Networks go together
+    or one after another (`batching`); `loop` is asked once for each module, by the name of its networks.
     """
-    strategy = augmentation if protocol.augment else ""
-    groups = [seeds] if _stacked(protocol, build, device) else [[seed] for seed in seeds]
-    trained = []
-    for number, group in enumerate(groups):
-        students = _fresh(build, group, device)
-        _train(students, fetch, labels, protocol, epochs, group, strategy, lambda *a, n=number: loop(str(n), *a))
-        trained.append(students)
-    return _joined(trained)
+    first = build().to(device)
+    batch = min(protocol.batch_size, len(labels))
+    together = networks_together(first, protocol.batching, len(seeds), batch, device)
+    modules = []
+    for start in range(0, len(seeds), together):
+        net = initialise(first if together > 1 or start == 0 else build().to(device), seeds[start : start + together])
+        name = "nets" if together > 1 else f"net{start}"
+        run = _Training(net, fetch, labels.to(device), protocol, epochs, seeds[start : start + together], augmentation)
+        for epoch in loop(name, epochs + 1, run.state):
+            run.epoch(epoch)
+        modules.append(net)
+    return Students(modules)
 
 
-@torch.no_grad()
-def test_accuracy(students: Students, split: Split, *, stacked: bool = False) -> list[float]:
-    """Top-1 accuracy in % of each network on the whole split, in evaluation mode; one read from the device."""
-    students.net.eval()
-    device = next(iter(students.parameters.values())).device
-    correct = torch.zeros(len(students), device=device, dtype=torch.long)
-    together = len(students) if stacked else 1
-    for images, labels in split.batches(max(1, IMAGES_IN_TEST.get(device.type, 256) // together)):
-        for m in range(0, len(students), together):
-            some = students if stacked else students.part(m)
-            logits = some.logits(images.expand(together, *images.shape))
-            correct[m : m + together] += (logits.argmax(2) == labels).sum(1)
-    return [100 * count / len(split) for count in correct.tolist()]
+def test_accuracy(students: Students, split: Any, batch_size: int = 1000) -> list[float]:
+    """Accuracy in % of each network on all of `split`, whose batches are read once for all networks."""
+    right: Tensor | None = None
+    for images, labels in split.batches(batch_size):
+        piece = _pieces(students.modules[0], len(images), images.device)
+        for some, answers in zip(images.split(piece), labels.to(images.device).split(piece), strict=True):
+            hits_M = (students.logits(some).argmax(2) == answers).sum(1)
+            right = hits_M if right is None else right + hits_M
+    if right is None:
+        raise ValueError("an empty split has no accuracy")
+    return [100 * hits / len(split) for hits in right.tolist()]
 
 
-test_accuracy.__test__ = False  # type: ignore[attr-defined] # pytest collects by name
+class _Training:
+    """The training of one module of M networks: what an epoch does, and the state that it changes."""
+
+    def __init__(
+        self, net: nn.Module, fetch: Fetch, labels: Tensor, protocol: ProtocolConfig, epochs: int,
+        seeds: list[int], augmentation: str,
+    ) -> None:  # fmt: skip
+        self.net, self.fetch, self.labels, self.protocol, self.seeds = net.train(), fetch, labels, protocol, seeds
+        self.device = labels.device
+        self.rates, self.drop = learning_rates(protocol, epochs), drop_epoch(epochs)
+        self.strategy = augmentation if protocol.augment else ""
+        self.weights = models.flatten_parameters(net)
+        self.gradient, self.momentum = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        for parameter in net.parameters():
+            at = slice(parameter.storage_offset(), parameter.storage_offset() + parameter.numel())
+            parameter.grad = self.gradient[at].view(parameter.shape)
+        buffers = {f"buffer {name}": value for name, value in net.named_buffers()}
+        self.state: dict[str, Any] = {"weights": self.weights, "momentum": self.momentum, **buffers}
+
+    def epoch(self, epoch: int) -> None:
+        """One pass of every network over the set, each in its own order."""
+        if epoch == self.drop:
+            self.momentum.zero_()  # the protocol rebuilds its optimiser here, which loses the momentum
+        count, size = len(self.labels), self.protocol.batch_size
+        order_MN = self._order(epoch, count)
+        uniforms_MNU = self._uniforms(epoch, count)
+        families_MS = [
+            augment.draw_families(self.strategy, math.ceil(count / size), generator(seed, "families", epoch))
+            for seed in self.seeds
+        ]
+        for step, indices_MB in enumerate(order_MN.split(size, dim=1)):
+            images_MBCHW = self.fetch(indices_MB.flatten()).unflatten(0, indices_MB.shape)
+            if self.strategy:
+                at = slice(step * size, (step + 1) * size)
+                draw = augment.Draw(tuple(families[step] for families in families_MS), uniforms_MNU[:, at])
+                images_MBCHW = augment.apply(draw, images_MBCHW)
+            self._step(images_MBCHW, self.labels[indices_MB], self.rates[epoch])
+
+    def _step(self, images_MBCHW: Tensor, labels_MB: Tensor, rate: float) -> None:
+        batch = labels_MB.shape[1]
+        piece = _pieces(self.net, batch, self.device)
+        for images, labels in zip(images_MBCHW.split(piece, 1), labels_MB.split(piece, 1), strict=True):
+            logits = self.net(images if len(self.seeds) > 1 else images[0])
+            loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum") / batch
+            loss.backward()
+        with torch.no_grad():
+            sgd_step(self.weights, self.gradient, self.momentum, rate, self.protocol)
+
+    def _order(self, epoch: int, count: int) -> Tensor:
+        """Each network's own permutation of the set, (M, N)."""
+        orders = [torch.randperm(count, generator=generator(seed, "order", epoch)) for seed in self.seeds]
+        return torch.stack(orders).to(self.device, non_blocking=True)
+
+    def _uniforms(self, epoch: int, count: int) -> Tensor:
+        """Uniforms of the augmentation, by network and place in its order, (M, N, U)."""
+        draws = [generator(seed, "augment", epoch, device=self.device) for seed in self.seeds]
+        return torch.stack([torch.rand(count, augment.UNIFORMS, generator=g, device=self.device) for g in draws])
 
 
-def _stacked(protocol: ProtocolConfig, build: Callable[[], nn.Module], device: torch.device) -> bool:
-    """Whether to train the networks together. `auto` follows the benchmark `students`: on the CPU one after
-    another is at least as fast; on CUDA, where small steps wait for launches, together (not measured yet)."""
-    if protocol.batching is not Batching.auto:
-        return protocol.batching is Batching.stacked
-    return device.type == "cuda" and type(build()).__name__ != "TimmNet"
+def _copies(net: nn.Module) -> int:
+    return net.copies if isinstance(net, models.Network) else 1
 
 
-def _fresh(build: Callable[[], nn.Module], seeds: list[int], device: torch.device) -> Students:
-    nets = []
-    for seed in seeds:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            nets.append(build())
-    parameters, buffers = stack_module_state(nets)
-    move = {name: p.detach().to(device).requires_grad_() for name, p in parameters.items()}
-    return Students(nets[0].to(device), move, {name: b.to(device) for name, b in buffers.items()})
+def _pieces(net: nn.Module, batch: int, device: torch.device) -> int:
+    """Images of a batch in one pass, as even as they can be."""
+    limit = min(images_per_pass(net, device) or batch, batch)
+    return math.ceil(batch / math.ceil(batch / limit))
 
 
-def _train(
-    students: Students,
-    fetch: Callable[[torch.Tensor], torch.Tensor],
-    labels: torch.Tensor,
-    protocol: ProtocolConfig,
-    epochs: int,
-    seeds: list[int],
-    strategy: str,
-    loop: Callable[[int, dict[str, Any]], Iterator[int]],
-) -> None:
-    parameters = list(students.parameters.values())
-    optimiser = torch.optim.SGD(parameters, protocol.lr, protocol.momentum, weight_decay=protocol.weight_decay)
-    momentum = [optimiser.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in parameters]
-    state = {f"parameter/{name}": p for name, p in students.parameters.items()}
-    state |= {f"momentum/{i}": value for i, value in enumerate(momentum)}
-    state |= {f"buffer/{name}": b for name, b in students.buffers.items()}
-    students.net.train()
-    drop = epochs // 2 + 2  # the first epoch after the drop
-    for epoch in loop(epochs + 1, state):
-        optimiser.param_groups[0]["lr"] = protocol.lr * (protocol.lr_drop if epoch >= drop else 1.0)
-        if epoch == drop:
-            torch._foreach_zero_(momentum)
-        for chosen_MB, draw in _batches(seeds, epoch, len(labels), protocol.batch_size, strategy, labels.device):
-            images = fetch(chosen_MB.flatten()).unflatten(0, chosen_MB.shape)
-            logits = students.logits(augment.apply(draw, images) if draw else images)
-            losses = nn.functional.cross_entropy(
-                logits.flatten(0, 1), labels[chosen_MB].flatten(), reduction="sum"
-            )
-            optimiser.zero_grad()
-            (losses / chosen_MB.shape[1]).backward()
-            optimiser.step()
-
-
-def _batches(
-    seeds: list[int], epoch: int, size: int, batch: int, strategy: str, device: torch.device
-) -> Iterator[tuple[torch.Tensor, augment.Draw | None]]:
-    """Indices (M, B) and augmentation of every batch of an epoch; row m follows from seed m and the epoch alone."""
-    draws = [seeding.generator(seed, "epoch", epoch, device=device) for seed in seeds]
-    families = [seeding.generator(seed, "families", epoch) for seed in seeds]
-    order = torch.stack([torch.randperm(size, generator=g, device=device) for g in draws])
-    for chosen in order.split(batch, dim=1):
-        if not strategy:
-            yield chosen, None
-            continue
-        rows = [augment.draw(strategy, 1, chosen.shape[1], f, g) for f, g in zip(families, draws, strict=True)]
-        uniforms = torch.cat([row.uniforms for row in rows])
-        yield chosen, augment.Draw([row.families[0] for row in rows], uniforms)
-
-
-def _joined(parts: list[Students]) -> Students:
-    """Separately trained networks as one stack."""
-    if len(parts) == 1:
-        return parts[0]
-    stacks = [
-        {name: torch.cat([getattr(part, kind)[name].detach() for part in parts]) for name in getattr(parts[0], kind)}
-        for kind in ("parameters", "buffers")
-    ]
-    return Students(parts[0].net, *stacks)
+def _states(net: nn.Module) -> list[dict[str, Tensor]]:
+    copies = _copies(net)
+    parts = {
+        name: [value.clone()] * copies if value.ndim == 0 else [part.clone() for part in value.chunk(copies)]
+        for name, value in net.state_dict().items()
+    }
+    return [{name: values[i] for name, values in parts.items()} for i in range(copies)]

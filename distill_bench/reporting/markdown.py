@@ -1,0 +1,131 @@
+"""A table as text for people: what was measured at a glance, every number in full, and notes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from distill_bench.reporting.layout import Pivot, pivots
+from distill_bench.reporting.numbers import gap_text, heading, metric_of
+from distill_bench.reporting.reference import MARKS
+from distill_bench.reporting.row import Row
+
+__all__ = ["markdown"]
+
+_COLUMNS = ("setting", "method", "ours", "seeds × nets", "95 %", "paper", "mark", "gap", "protocol", "profile")
+_RIGHT = frozenset({"ours", "seeds × nets", "95 %", "paper", "gap"})
+
+
+def markdown(rows: Sequence[Row], *, title: str, command: str) -> str:
+    """The whole text of `<table>.md`."""
+    measured = [row for row in rows if row.mean is not None]
+    names = sorted({row.profile for row in measured if row.profile})
+    profiles = f" with profile={', profile='.join(names)}" if names else ""
+    parts = [
+        f"# {title}",
+        f"Made by `{command}`{profiles}, from result files alone. {len(measured)} of {len(rows)} rows are measured.",
+    ]
+    if measured:
+        parts += ["## At a glance", *(_glance(pivot) for pivot in pivots(rows))]
+    for metric in dict.fromkeys(row.metric for row in rows):
+        parts += [f"## {heading(metric)}", _sentence(metric), _full([row for row in rows if row.metric == metric])]
+    parts += ["## Notes", "\n".join(f"- {note}" for note in _notes(rows))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sentence(metric: str) -> str:
+    definition = metric_of(metric).definition
+    return f"{definition[0].upper()}{definition[1:]}."
+
+
+def _glance(pivot: Pivot) -> str:
+    """Methods down, settings across; the paper's number in brackets."""
+    blocks = [f"### {pivot.title}"]
+    for section in pivot.sections:
+        lines = []
+        for name, line in section.lines.items():
+            cells = [line.get(column) for column in pivot.columns]
+            bold = [section.best.get(column) == name for column in pivot.columns]
+            lines.append([_plain(name), *(_cell(row, best) for row, best in zip(cells, bold, strict=True))])
+        head = [heading(section.metric), *(_plain(column) or "all" for column in pivot.columns)]
+        blocks.append(_grid(head, lines, [False, *[True] * len(pivot.columns)]))
+    return "\n\n".join(blocks)
+
+
+def _cell(row: Row | None, best: bool) -> str:
+    if row is None:
+        return ""
+    ours = f"**{row.ours}**" if best else row.ours
+    return f"{ours} ({row.theirs})" if row.theirs else ours
+
+
+def _full(rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        interval = "" if row.interval is None else f"± {_interval(row)}"
+        gap = "" if row.gap is None else gap_text(row.gap, row.metric)
+        words = [row.setting, row.name, row.ours, row.count, interval, row.theirs, row.mark, gap]
+        lines.append([_plain(word) for word in [*words, row.protocol, row.profile]])
+    return _grid(_COLUMNS, lines, [column in _RIGHT for column in _COLUMNS])
+
+
+def _interval(row: Row) -> str:
+    interval = row.interval or 0.0
+    return f"{interval:.1f}" if metric_of(row.metric).unit == "%" else f"{interval:.2g}"
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader must know before comparing: counts, marks, protocols, scaling, machines."""
+    measured = [row for row in rows if row.mean is not None]
+    notes = [
+        "ours: mean ± sample standard deviation over all repeats; seeds × nets: seeds of the product by repeats of "
+        "each; 95 %: half-width of Student's t interval over the seeds' means (over the repeats of a single seed)",
+        "gap: ours minus the paper's; at a glance: the paper's number in brackets, the best of ours in bold",
+    ]
+    scaled = sorted({row.profile for row in measured if row.profile not in ("", "paper")})
+    notes += [f"profile {p}: scaled down from the paper's sizes; its gaps say nothing of the paper" for p in scaled]
+    notes += [f"mark {mark}: {MARKS[mark]}" for mark in MARKS if any(row.mark == mark for row in rows)]
+    notes += [f"paper's numbers from: {_listing(rows, 'source')}"] if any(row.source for row in rows) else []
+    notes += [f"paper's protocol: {_listing(rows, 'paper_protocol')}"] if any(r.paper_protocol for r in rows) else []
+    if measured:
+        notes += [f"measured on: {_distinct(row.device for row in measured)}"]
+        notes += [f"measured with: {_distinct(row.software for row in measured)}"]
+    return notes
+
+
+def _listing(rows: Iterable[Row], name: str) -> str:
+    """Each wording, with the methods (or the numbers) it holds for."""
+    holders: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if text := getattr(row, name):
+            holders.setdefault(text, {})[row.method] = None
+    return "; ".join(f"{_plain(text)} [{', '.join(methods)}]" for text, methods in holders.items())
+
+
+def _distinct(words: Iterable[str]) -> str:
+    return "; ".join(_plain(word) for word in dict.fromkeys(words) if word)
+
+
+def _plain(text: str) -> str:
+    """Text that cannot break out of its cell, its line, or into markup."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _grid(head: Sequence[str], lines: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """A markdown table whose columns are aligned in the source as well."""
+    widths = [max(3, *(_width(line[i]) for line in [head, *lines])) for i in range(len(head))]
+    rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = []
+        for text, width, r in zip(cells, widths, right, strict=True):
+            space = " " * (width - _width(text))
+            padded.append(space + text if r else text + space)
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join([line(head), f"| {' | '.join(rule)} |", *map(line, lines)])
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that the text takes."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)

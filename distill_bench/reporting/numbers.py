@@ -1,0 +1,56 @@
+"""How numbers are written: as many digits as they deserve, the same in every table."""
+
+from __future__ import annotations
+
+import math
+
+from distill_bench.metrics import METRICS, Metric
+
+__all__ = ["gain", "gap_text", "heading", "mean_std", "metric_of", "single", "span"]
+
+
+def metric_of(name: str) -> Metric:
+    """The vocabulary's entry for a metric's name, which may carry facets (``name/part key=value``)."""
+    return METRICS[name.split()[0].split("/")[0]]
+
+
+def heading(name: str) -> str:
+    """A metric with its unit and an arrow towards better: ``accuracy (%) ↑``."""
+    metric = metric_of(name)
+    arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{name.replace('_', ' ')}{unit}{arrow}"
+
+
+def single(value: float, name: str) -> str:
+    """One number: one decimal for percentages, as the literature writes them, else four digits."""
+    return f"{value:.1f}" if metric_of(name).unit == "%" else f"{value:.4g}"
+
+
+def mean_std(mean: float, std: float | None, name: str) -> str:
+    """``mean ± std`` with two digits of the deviation (one decimal for percentages); no deviation, no sign."""
+    if not std:
+        return single(mean, name)
+    if metric_of(name).unit == "%":
+        return f"{mean:.1f} ± {std:.1f}"
+    places = max(0, 1 - math.floor(math.log10(std)))
+    return f"{mean:.{places}f} ± {std:.{places}f}" if places <= 6 else f"{mean:.4g} ± {std:.1e}"
+
+
+def gap_text(gap: float, name: str) -> str:
+    """A difference with its sign."""
+    return f"{gap:+.1f}" if metric_of(name).unit == "%" else f"{gap:+.3g}"
+
+
+def gain(gap: float, name: str) -> float | None:
+    """`gap` with the sign turned so that positive is better; None for a metric without a better side."""
+    higher = metric_of(name).higher_is_better
+    return None if higher is None else gap if higher else -gap
+
+
+def span(seconds: float) -> str:
+    """A time for people: ``0.42 s``, ``12.3 s``, ``4 min 10 s``, ``2 h 05 min``."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

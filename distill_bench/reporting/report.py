@@ -1,0 +1,201 @@
+"""One HTML file that shows everything: no server, no script, no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_bench.files import write_text
+from distill_bench.reporting.cells import FULL, flat, natural, setting_of
+from distill_bench.reporting.figures import accuracy_against_ipc, curves, error_against_components
+from distill_bench.reporting.layout import Pivot, pivots
+from distill_bench.reporting.numbers import gain, gap_text, heading, metric_of, span
+from distill_bench.reporting.reference import Reference, read_reference, reference_folder
+from distill_bench.reporting.results import Result, read_results, say
+from distill_bench.reporting.row import Row
+from distill_bench.reporting.table import rows
+
+__all__ = ["shade", "write_report"]
+
+_FIGURE, _PICTURE, _THUMBNAIL = 1600, 720, 260  # pixels across, at most
+_GALLERY = 24  # products shown for each task
+
+
+def write_report(runs_root: Path, results_root: Path, out: Path) -> Path:
+    """Write the report of every run under `runs_root` to `out`, and return `out`.
+
+    The papers' numbers come from `results_root/reference`. Everything is inside the one file: pictures as data
+    URIs, styles inline; all text from files is escaped. Result files that cannot be read are named in it. The
+    same files give the same report.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    skipped: list[str] = []
+
+    def warn(line: str) -> None:
+        say(line)
+        skipped.append(line)
+
+    results = read_results(runs_root, warn)
+    reference = read_reference(reference_folder(results_root))
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals.update(heading=heading, gap_text=gap_text, shade=shade, metric_of=metric_of, FULL=FULL)
+    names = sorted({result.task for result in results})
+    tasks = [_task(name, [result for result in results if result.task == name], reference) for name in names]
+    page = environment.get_template("report.html.j2").render(
+        tasks=tasks, facts=_facts(results), skipped=skipped, runs_root=runs_root.name
+    )
+    write_text(out, page)
+    return out
+
+
+def shade(row: Row) -> str:
+    """The colour class of a row's gap: ``better-1`` .. ``better-3``, ``worse-1`` .. ``worse-3``, or ``even``.
+
+    Better and worse follow the metric's direction. Within one standard deviation of the gap it is even; beyond,
+    steps 2 and 3 begin at 3 and 10 percentage points, for other metrics at 10 and 50 % of the paper's value.
+    """
+    ahead = None if row.gap is None else gain(row.gap, row.metric)
+    if ahead is None or abs(ahead) <= row.noise or ahead == 0:
+        return "even"
+    if metric_of(row.metric).unit == "%":
+        bounds = (3.0, 10.0)
+    else:
+        bounds = (0.1 * abs(row.paper or 0.0), 0.5 * abs(row.paper or 0.0))
+    step = 1 + sum(abs(ahead) >= bound for bound in bounds)
+    return f"{'better' if ahead > 0 else 'worse'}-{step}"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the section of one run shows."""
+
+    result: Result
+    setting: str
+    headline: str
+    rows: list[Row]
+    picture: str
+    thumbnail: str
+    curves: str
+    config: str
+    environment: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the section of one task shows."""
+
+    name: str
+    methods: dict[str, tuple[str, str]]  # name -> (summary, paper)
+    tables: list[Pivot]
+    figures: list[tuple[str, str]]  # (what it shows, data URI)
+    runs: list[_Run]
+    gallery: list[_Run]
+    pictured: int  # cells that have a picture, in the gallery or not
+    papers: bool  # whether anything can be compared
+
+
+def _task(name: str, results: Sequence[Result], reference: Sequence[Reference]) -> _Task:
+    measured = [row for row in rows(results, reference) if row.mean is not None]
+    figures = [
+        ("Accuracy against images per class", _drawn(lambda p: accuracy_against_ipc(p, results, reference), _FIGURE)),
+        ("Error against components left", _drawn(lambda p: error_against_components(p, results, reference), _FIGURE)),
+    ]
+    runs = sorted((_run(result, reference) for result in results), key=_order)
+    pictured = _first_seeds(runs)
+    return _Task(
+        name=name.replace("_", " "),
+        methods={r.method: (r.summary, r.paper) for r in sorted(results, key=lambda r: r.method)},
+        tables=pivots(measured),
+        figures=[figure for figure in figures if figure[1]],
+        runs=runs,
+        gallery=pictured[:_GALLERY],
+        pictured=len(pictured),
+        papers=any(row.paper is not None for row in measured),
+    )
+
+
+def _run(result: Result, reference: Sequence[Reference]) -> _Run:
+    picture = result.artifact("picture")
+    table = [row for row in rows([result], reference) if row.mean is not None]
+    first = next((row for row in table if row.method != FULL), None)
+    shown = {key: value for key, value in result.provenance.items() if key != "command"}
+    return _Run(
+        result=result,
+        setting=setting_of(result.labels, {}),
+        headline=f"{first.metric.replace('_', ' ')} {first.ours}{_unit(first)}" if first else "",
+        rows=table,
+        picture=_inlined(picture, _PICTURE),
+        thumbnail=_inlined(picture, _THUMBNAIL),
+        curves=_drawn(lambda path: curves(path, result.points()), _PICTURE * 3 // 2),
+        config="\n".join(f"{key}: {value}" for key, value in flat(result.config).items()),
+        environment=[(key.replace("_", " "), str(value)) for key, value in shown.items() if value != ""],
+    )
+
+
+def _order(run: _Run) -> tuple[object, ...]:
+    return natural(run.setting), run.result.method, run.result.seed, run.result.run_id
+
+
+def _unit(row: Row) -> str:
+    unit = metric_of(row.metric).unit
+    return f" {unit}" if unit else ""
+
+
+def _first_seeds(runs: Sequence[_Run]) -> list[_Run]:
+    """Of every cell with pictures the run of its first seed."""
+    cells: dict[str, _Run] = {}
+    for run in sorted(runs, key=lambda run: run.result.seed):
+        if run.picture:
+            cells.setdefault(run.result.cell_id, run)
+    order = {run.result.run_id: index for index, run in enumerate(runs)}
+    return sorted(cells.values(), key=lambda run: order[run.result.run_id])
+
+
+def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """The numbers of the overview."""
+    seconds = [float(result.provenance.get("seconds", 0.0)) for result in results]
+    newest = max((str(result.provenance.get("started", "")) for result in results), default="")
+    return [
+        ("runs", str(len(results))),
+        ("cells", str(len({result.cell_id for result in results}))),
+        ("methods", str(len({(result.task, result.method) for result in results}))),
+        ("time of all runs", span(math.fsum(seconds))),
+        ("newest run", newest[:10]),
+    ]
+
+
+def _drawn(draw: Callable[[Path], bool], width: int) -> str:
+    """The data URI of what `draw` writes; empty if it has nothing to draw."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figure.png"
+        return _inlined(path, width, drawing=True) if draw(path) else ""
+
+
+def _inlined(path: Path | None, width: int, *, drawing: bool = False) -> str:
+    """A picture as a data URI, at most `width` pixels across and twice as high; empty if it cannot be read.
+
+    A drawing keeps its sharp lines, anything else is compressed as a photograph.
+    """
+    from PIL import Image
+
+    if path is None:
+        return ""
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        say(f"skipped picture {path}: {error}")
+        return ""
+    picture.thumbnail((width, 2 * width), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", lossless=drawing, quality=60 if drawing else 85, method=2 if drawing else 4)
+    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,0 +1,171 @@
+"""The report: one file that needs no other, escapes what it shows, and has something kind to say to a beginner."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distill_bench.reporting import Row, write_report
+from distill_bench.reporting.report import shade
+from tests.conftest import REPOSITORY
+from tests.reporting import build
+
+
+class Page(HTMLParser):
+    """The tags of a page, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def report(tmp_path: Path, *contents: dict[str, Any]) -> Page:
+    for content in contents:
+        build.write(tmp_path / "runs", content)
+    out = write_report(tmp_path / "runs", tmp_path / "results", tmp_path / "report.html")
+    return Page(out.read_text())
+
+
+def accuracy(method: str, value: float, **more: Any) -> dict[str, Any]:
+    return build.content(method, build.images(**more), [build.measure("accuracy", value, value + 2, student="convnet")])
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a realistic set of runs of both tasks."""
+    folder = tmp_path_factory.mktemp("report")
+    build.realistic(folder / "runs", seeds=2)
+    return write_report(folder / "runs", folder / "results", folder / "report.html")
+
+
+def test_nothing_is_loaded_from_elsewhere(full: Path) -> None:
+    text = full.read_text()
+    for tag, attributes in Page(text).tags:
+        assert tag not in ("script", "link", "iframe", "object", "embed")
+        for name in ("src", "href", "srcset", "data", "poster"):
+            assert (attributes.get(name) or "data:").startswith("data:"), f"{tag} {name}"
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_every_run_has_its_section_with_measures_config_and_command(full: Path) -> None:
+    page = Page(full.read_text())
+    folders = [folder.name for folder in (full.parent / "runs").iterdir()]
+    assert sum(tag == "details" for tag, _ in page.tags) == len(folders)
+    assert all(name in page.text for name in folders)
+    for part in ("method.name: datadam", "python run.py method=datadam seed=1", build.CPU, "feedbeef"):
+        assert part in page.text
+
+
+def test_both_tasks_have_their_figures_and_products(full: Path) -> None:
+    captions = [attributes.get("alt") for tag, attributes in Page(full.read_text()).tags if tag == "img"]
+    assert "Accuracy against images per class" in captions
+    assert "Error against components left" in captions
+    assert sum((caption or "").startswith("product of") for caption in captions) >= 2 * 20
+
+
+def test_the_file_stays_small(full: Path) -> None:
+    assert full.stat().st_size < 6 * 2**20
+
+
+def test_the_same_files_give_the_same_report(tmp_path: Path) -> None:
+    content = accuracy("dm", 25.0)
+    build.add_picture(tmp_path / "runs", content, np.random.default_rng(0).random((10, 1, 3, 8, 8)), ["class"] * 10)
+    (tmp_path / "runs" / content["run_id"] / "result.json").write_text(json.dumps(content))
+    outs = [write_report(tmp_path / "runs", tmp_path, tmp_path / name).read_bytes() for name in ("a.html", "b.html")]
+    assert outs[0] == outs[1]
+
+
+def test_hostile_text_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    evil = "<script>alert(1)<&>\"'"
+    content = accuracy("dm", 25.0)
+    content |= {"run_id": "<img src=x onerror=alert(1)>", "method": evil, "summary": evil, "paper": evil}
+    content["config"]["method"]["name"] = evil
+    content["provenance"] |= {"command": evil, evil: evil, "device": evil}
+    page = report(tmp_path, content)
+    assert not any(tag == "script" or attributes.get("src") == "x" for tag, attributes in page.tags)
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert page.text.count(evil) >= 5
+    assert "<img src=x onerror=alert(1)>" in page.text
+
+
+def test_without_runs_it_says_how_to_make_one(tmp_path: Path) -> None:
+    page = report(tmp_path)
+    assert "There are no finished runs" in page.text
+    assert "python run.py" in page.text
+
+
+def test_a_damaged_file_is_named_and_the_others_are_shown(tmp_path: Path) -> None:
+    bad = tmp_path / "runs" / "broken_run"
+    bad.mkdir(parents=True)
+    (bad / "result.json").write_text("{")
+    page = report(tmp_path, accuracy("dm", 25.0))
+    assert "1 file could not be read" in page.text
+    assert "broken_run" in page.text
+    assert "26.0 ± 1.4" in page.text
+
+
+def test_a_damaged_picture_is_left_out(tmp_path: Path) -> None:
+    content = accuracy("dm", 25.0)
+    content["artifacts"] = {"picture": "synthetic.png"}
+    (build.write(tmp_path / "runs", content) / "synthetic.png").write_bytes(b"not a picture")
+    page = report(tmp_path)
+    assert "26.0 ± 1.4" in page.text
+    assert not any((attributes.get("alt") or "").startswith("product") for _, attributes in page.tags)
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours", "paper", "colour"),
+    [
+        pytest.param("accuracy", 30.0, 26.0, "better-2", id="higher accuracy"),
+        pytest.param("accuracy", 24.0, 26.0, "worse-1", id="lower accuracy"),
+        pytest.param("accuracy", 10.0, 26.0, "worse-3", id="far lower accuracy"),
+        pytest.param("accuracy", 26.5, 26.0, "even", id="within the noise"),
+        pytest.param("ise", 0.5, 3.0, "better-3", id="lower error"),
+        pytest.param("ise", 9.0, 3.0, "worse-3", id="higher error"),
+    ],
+)
+def test_the_colour_of_a_gap_follows_the_direction_of_the_metric(
+    metric: str, ours: float, paper: float, colour: str
+) -> None:
+    row = Row(method="m", setting="s", metric=metric, mean=ours, std=0.6, paper=paper, paper_std=0.8)
+    assert shade(row) == colour
+    swapped = shade(Row(method="m", setting="s", metric=metric, mean=paper, std=0.6, paper=ours, paper_std=0.8))
+    assert (swapped[:4], colour[:4]) in {("even", "even"), ("bett", "wors"), ("wors", "bett")}
+
+
+def test_the_gap_to_the_paper_stands_in_the_table(tmp_path: Path) -> None:
+    page = report(tmp_path, accuracy("dm", 29.0))
+    assert any(attributes.get("class") == "gap better-2" for tag, attributes in page.tags if tag == "span")
+    assert re.search(r"30\.0 ± 1\.4\s*\+4\.0\s*paper 26\.0 ± 0\.8", page.text)
+
+
+def test_the_command_makes_the_report_without_loading_torch(tmp_path: Path) -> None:
+    build.write(tmp_path / "runs", accuracy("dm", 25.0))
+    words = ["scripts/report.py", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "r.html")]
+    code = (
+        f"import runpy, sys; sys.argv = {words!r}; runpy.run_path({words[0]!r}, run_name='__main__'); "
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "26.0 ± 1.4" in (tmp_path / "r.html").read_text()
+    assert "report: " in done.stdout

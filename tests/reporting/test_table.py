@@ -1,0 +1,197 @@
+"""Tables: ours beside the paper's, and merging that loses nothing."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from distill_bench.errors import UserError
+from distill_bench.reporting import Reference, Row, merge, read_results, read_table, rows, write_table
+from distill_bench.reporting.numbers import gain, mean_std, span
+from tests.reporting import build
+
+
+def paper(method: str = "dm", setting: str = "cifar10 ipc=1", value: float = 26.0, **more: Any) -> Reference:
+    fixed = {"metric": "accuracy", "std": 0.8, "protocol": "theirs", "source": "a paper", "mark": "verified"}
+    return Reference(method=method, setting=setting, value=value, **{**fixed, **more})
+
+
+def row(method: str = "dm", mean: float | None = 25.0, **more: Any) -> Row:
+    fixed = {"setting": "cifar10 ipc=1", "metric": "accuracy", "protocol": "dc", "profile": "paper"}
+    counts = {"seeds": 1, "repeats": 5, "std": 1.0} if mean is not None else {}
+    return Row(method=method, mean=mean, **{**fixed, **counts, **more})
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Any:
+    """Values by seed (and a metric) -> the rows, beside the reference given."""
+
+    def make(*values: list[float], metric: str = "accuracy", reference: tuple[Reference, ...] = ()) -> list[Row]:
+        labels = build.images() if metric == "accuracy" else build.mixture(5)
+        for seed, repeats in enumerate(values):
+            build.write(tmp_path, build.content("dm", labels, [build.measure(metric, *repeats)], seed))
+        return rows(read_results(tmp_path), reference)
+
+    return make
+
+
+def test_the_gap_is_ours_minus_the_papers(measured: Any) -> None:
+    (found,) = measured([27.0, 29.0], reference=(paper(value=26.0),))
+    assert found.gap == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "gap", "better"),
+    [("accuracy", 2.0, True), ("accuracy", -2.0, False), ("ise", -0.1, True), ("distance", 0.1, False)],
+)
+def test_a_gain_follows_the_direction_of_the_metric(metric: str, gap: float, better: bool) -> None:
+    assert (gain(gap, metric) or 0) * (1 if better else -1) > 0
+
+
+def test_the_interval_of_several_seeds_is_students_t_over_their_means(measured: Any) -> None:
+    (found,) = measured([60.0, 62.0], [64.0, 66.0], [61.0, 65.0])
+    low, high = stats.ttest_1samp([61.0, 65.0, 63.0], 0).confidence_interval(0.95)
+    assert (found.mean - found.interval, found.mean + found.interval) == pytest.approx((low, high))
+
+
+def test_the_interval_of_one_seed_is_students_t_over_its_networks(measured: Any) -> None:
+    values = [60.0, 62.0, 63.0, 61.5]
+    (found,) = measured(values)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.mean - found.interval, found.mean + found.interval) == pytest.approx((low, high))
+
+
+def test_seeds_and_networks_are_counted_apart(measured: Any) -> None:
+    (found,) = measured([1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (found.seeds, found.repeats, found.count) == (2, 10, "2 × 5")
+
+
+def test_a_single_value_has_neither_deviation_nor_interval(measured: Any) -> None:
+    (found,) = measured([0.25], metric="ise")
+    assert (found.std, found.interval, found.ours) == (None, None, "0.25")
+
+
+def test_a_number_that_nobody_measured_has_a_row_without_ours(measured: Any) -> None:
+    found = measured([25.0, 26.0], reference=(paper("mtt"), paper()))
+    assert [(r.method, r.mean is None, r.paper) for r in found] == [("mtt", True, 26.0), ("dm", False, 26.0)]
+    assert found[0].gap is None
+
+
+def test_a_verified_number_wins_over_a_recalled_one(measured: Any) -> None:
+    (found,) = measured([25.0], reference=(paper(value=1.0, mark="recalled"), paper(value=2.0)))
+    assert (found.paper, found.mark) == (2.0, "verified")
+
+
+def test_merging_replaces_what_was_measured_anew_and_keeps_the_rest() -> None:
+    kept = [row(), row(setting="cifar10 ipc=10"), row(profile="fast"), row(variant="lr=2"), row(protocol="other")]
+    new = row(mean=30.0)
+    merged = merge(kept, [new])
+    assert len(merged) == len(kept)
+    assert {r.key: r.mean for r in merged} == {r.key: 30.0 if r.key == new.key else 25.0 for r in kept}
+
+
+def test_a_measurement_takes_the_place_of_the_empty_row() -> None:
+    empty = row(mean=None, protocol="", profile="", paper=26.0)
+    assert merge([empty], [row(paper=26.0)]) == [row(paper=26.0)]
+
+
+def test_an_empty_row_never_hides_a_measurement_but_brings_the_papers_number_up_to_date() -> None:
+    corrected = row(mean=None, protocol="", profile="", paper=27.0, mark="verified")
+    assert merge([row(paper=26.0)], [corrected]) == [row(paper=27.0, mark="verified")]
+
+
+def test_a_table_read_back_is_the_table_that_was_written(tmp_path: Path) -> None:
+    table = [row(paper=26.0, paper_std=0.8, source='a "quoted", source', interval=1 / 3), row("mtt", None, paper=31.9)]
+    written = write_table(tmp_path / "table1", table, title="t", command="c")
+    found = read_table(tmp_path / "table1.csv")
+    assert [replace(r, interval=None) for r in found] == [replace(r, interval=None) for r in written]
+    assert found[0].interval == pytest.approx(1 / 3)
+
+
+def test_writing_the_same_rows_again_changes_no_byte(tmp_path: Path) -> None:
+    stem = tmp_path / "paper" / "table1"
+    table = [row(mean=100 / 3, paper=26.0, interval=0.1), row("mtt", None, paper=31.9), row("a", setting="x ipc=10")]
+
+    def write() -> list[bytes]:
+        write_table(stem, table, title="t", command="c")
+        return [stem.with_suffix(suffix).read_bytes() for suffix in (".csv", ".md")]
+
+    assert write() == write()
+
+
+def test_processes_that_write_one_table_at_once_lose_no_row(tmp_path: Path) -> None:
+    def write(index: int) -> None:
+        write_table(tmp_path / "table1", [row(f"method{index}")], title="t", command="c")
+
+    threads = [threading.Thread(target=write, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {r.method for r in read_table(tmp_path / "table1.csv")} == {f"method{index}" for index in range(8)}
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", ""], ids=["foreign", "empty"])
+def test_a_foreign_csv_is_left_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / "table1.csv").write_text(text)
+    with pytest.raises(UserError, match=r"table1\.csv: not a table of this program"):
+        write_table(tmp_path / "table1", [row()], title="t", command="c")
+    assert (tmp_path / "table1.csv").read_text() == text
+    assert not (tmp_path / "table1.md").exists()
+
+
+def test_a_broken_line_of_a_table_is_named(tmp_path: Path) -> None:
+    write_table(tmp_path / "table1", [row(mean=25.5)], title="t", command="c")
+    file = tmp_path / "table1.csv"
+    file.write_text(file.read_text().replace("25.5", "many"))
+    with pytest.raises(UserError, match=r"table1\.csv, line 2: .*many"):
+        read_table(file)
+
+
+def test_the_text_says_how_it_was_made_what_differs_and_what_the_marks_mean(tmp_path: Path) -> None:
+    table = [row(profile="fast", paper=26.0, mark="recalled", source="a paper", device="a CPU", software="torch 2")]
+    write_table(tmp_path / "t", table, title="Table 1", command="python run.py experiment=x")
+    text = (tmp_path / "t.md").read_text()
+    made, scaled = "`python run.py experiment=x` with profile=fast", "profile fast: scaled down"
+    for part in ("# Table 1", made, "25.0 ± 1.0", "-1.0", scaled, "mark recalled", "a paper", "a CPU", "torch 2"):
+        assert part in text
+
+
+def test_every_line_of_a_text_table_has_the_same_width_and_columns(tmp_path: Path) -> None:
+    table = [
+        row("dm|evil\n<b>", setting="x ipc=1"),
+        row("a", setting="x ipc=1"),
+        row("b", None, setting="y", paper=1.0),
+    ]
+    write_table(tmp_path / "t", table, title="t", command="c")
+    blocks = [b.splitlines() for b in (tmp_path / "t.md").read_text().split("\n\n") if b.startswith("|")]
+    assert len(blocks) == 2
+    for block in blocks:
+        assert len({len(line) for line in block}) == 1
+        assert len({line.replace(r"\|", "").count("|") for line in block}) == 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "metric", "text"),
+    [
+        (61.24, 1.05, "accuracy", "61.2 ± 1.1"),
+        (0.075914, 0.00123, "distance", "0.0759 ± 0.0012"),
+        (123.4, 12.0, "ise", "123 ± 12"),
+        (0.5, 1e-9, "ise", "0.5 ± 1.0e-09"),
+        (0.5, None, "ise", "0.5"),
+    ],
+)
+def test_a_mean_has_the_digits_that_its_deviation_deserves(mean: float, std: float, metric: str, text: str) -> None:
+    assert mean_std(mean, std, metric) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4213, "0.421 s"), (12.34, "12.3 s"), (250, "4 min 10 s"), (7500, "2 h 05 min")]
+)
+def test_a_time_is_written_for_people(seconds: float, text: str) -> None:
+    assert span(seconds) == text

@@ -88,7 +88,7 @@ def _run(config: Any, choices: Any, given: list[str]) -> dict[str, Any]:
 
     plan = plan_run(config, choices, given)
     if "dataset" in plan.info.uses:
-        from distill_bench.data.places import locate
+        from distill_bench.data.locate import locate
 
         locate(plan.groups["dataset"], Path(plan.settings.data_root))
     deferred.load()

@@ -14,11 +14,10 @@ from distill_bench.mixtures.greedy import Slots
 from distill_bench.mixtures.merging import merge
 from distill_bench.mixtures.metric import Distance
 from distill_bench.mixtures.pair_cost import pair_distance
-from distill_bench.mixtures.products import Components, log_products, log_self_products
+from distill_bench.mixtures.products import Components, block_size, log_products, log_self_products
 
 __all__ = ["NearestToOriginal"]
 
-_BLOCK = 2**23  # products in memory at a time
 _TINY = 1e-300  # what rounding below zero is raised to, before a logarithm
 
 
@@ -167,7 +166,7 @@ class NearestToOriginal:
     def _compute(self, rows: torch.Tensor) -> None:
         """The inner products of the candidates `rows`, a block at a time."""
         c, pairs = self.slots.components, self.pairs
-        for block in rows.split(max(1, _BLOCK // c.size)):
+        for block in rows.split(max(1, block_size(rows.device) // c.size)):
             merged = pairs.merged.at(block)
             with_each = self._products(merged, c) * self.slots.used
             pairs.with_g[block] = with_each.sum(1)

@@ -16,7 +16,7 @@ import torch
 
 from distill_bench.mixtures.gaussian import GaussianMixture
 
-__all__ = ["Components", "log_determinant", "log_products", "log_products_paired", "log_self_products"]
+__all__ = ["Components", "block_size", "log_determinant", "log_products", "log_products_paired", "log_self_products"]
 
 _ELEMENTWISE = 16  # dimensions up to which elimination is element-wise
 _LOG_2PI = math.log(2 * math.pi)
@@ -62,7 +62,7 @@ def log_products(a: Components, b: Components) -> torch.Tensor:
     .. math:: \log \langle N(\mu, S), N(m, P) \rangle = \log N(\mu - m; 0, S + P)
     """
     out = a.means.new_empty(a.size, b.size)
-    chunk = _chunk(out.device)
+    chunk = block_size(out.device)
     for columns in _blocks(b.size, chunk):
         right = b.at(columns)
         for rows in _blocks(a.size, max(1, chunk // right.size)):
@@ -75,7 +75,7 @@ def log_products(a: Components, b: Components) -> torch.Tensor:
 def log_products_paired(a: Components, b: Components) -> torch.Tensor:
     """The same for a[0] with b[0], a[1] with b[1], ...: (n,)."""
     out = torch.empty_like(a.log_weights)
-    for rows in _blocks(a.size, _chunk(out.device)):
+    for rows in _blocks(a.size, block_size(out.device)):
         left, right = a.at(rows), b.at(rows)
         out[rows] = _log_normal(left.means - right.means, left.covariances, right.covariances)
     return out
@@ -135,9 +135,10 @@ def _eliminate(lower: list[list[torch.Tensor]], y: list[torch.Tensor]) -> tuple[
     return log_det, square
 
 
-def _chunk(device: torch.device) -> int:
-    """Pairs at a time: on the CPU what its cache holds (measured), else what fills a GPU."""
-    return 2**15 if device.type == "cpu" else 2**22
+def block_size(device: torch.device) -> int:
+    """Pairs at a time: on a GPU what fills it; on the CPU what its cache holds, and half of what makes torch start
+    its threads, which give little here and cost much on a busy machine (both measured)."""
+    return 2**14 if device.type == "cpu" else 2**22
 
 
 def _blocks(total: int, size: int) -> Iterator[slice]:

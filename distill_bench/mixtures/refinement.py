@@ -63,6 +63,8 @@ def refine(
 
 def _descend(problem: Problem, g: GaussianMixture, iterations: int) -> GaussianMixture:
     """L-BFGS from `g` over logits, means and Cholesky factors."""
+    if iterations == 0:  # SciPy would take one step
+        return g
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = problem.value_and_gradient(torch.from_numpy(x))

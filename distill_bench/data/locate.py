@@ -1,0 +1,186 @@
+"""Where a data set lies on disk, or that it can be downloaded: a look that imports nothing heavy.
+
+The application calls `locate` before it imports torch, so that absent data cost one line and no wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from distill_bench.errors import UserError, closest, require
+from distill_bench.groups import DatasetConfig
+
+__all__ = ["Layout", "Location", "locate", "reachable"]
+
+
+class Layout(Enum):
+    """How the files of a data set are laid out."""
+
+    bundled = "bundled"  # inside an installed package
+    idx = "idx"  # the four IDX files of the MNIST family, gzipped or not
+    batches = "batches"  # the python batches of the CIFAR sets
+    tiny_imagenet = "tiny_imagenet"  # wnids.txt, train/<wnid>/images, val/images, val/val_annotations.txt
+    split_folders = "split_folders"  # train/<class>/ and test/<class>/ or val/<class>/
+    class_folders = "class_folders"  # <class>/
+    absent = "absent"  # not on disk, but it can be downloaded
+
+
+ARRAYS = (Layout.bundled, Layout.idx, Layout.batches)  # read whole: there are no image files to stream
+
+
+@dataclass(frozen=True)
+class Location:
+    """A data set's files: how they are laid out, and the folder that holds them."""
+
+    layout: Layout
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What is known of a source before its files are read."""
+
+    places: tuple[tuple[str, str, Layout], ...]  # (folder under data_root, a file that must be in it, layout)
+    wants: str  # what to put there
+    url: str = ""  # from where it is downloaded, empty: never
+    shape: tuple[int, int] | None = None  # (channels, pixels a side) where all images have the same
+
+
+def _side(folder: str) -> float:
+    """The shorter side of the images in a fast.ai archive, by its name; no bound for other folders."""
+    side = folder.rpartition("2-")[2]
+    return int(side) if side.isdigit() and folder.startswith("image") else float("inf")
+
+
+def _fast_ai(name: str) -> tuple[tuple[str, str, Layout], ...]:
+    """The places of a fast.ai subset of ImageNet: its own archives, the largest first, then all of ImageNet."""
+    folders = ("{folder}", f"{name}2", f"{name}2-320", f"{name}2-160", "imagenet")
+    return tuple((folder, "train", Layout.split_folders) for folder in folders)
+
+
+_CIFAR = "https://www.cs.toronto.edu/~kriz/"
+_IDX = "train-images-idx3-ubyte*"
+
+FACTS: dict[str, _Facts] = {
+    "digits": _Facts(places=((".", "", Layout.bundled),), wants="scikit-learn", shape=(1, 8)),
+    "fashion_mnist": _Facts(
+        places=(
+            ("{folder}", _IDX, Layout.idx),
+            ("FashionMNIST/raw", _IDX, Layout.idx),
+            ("/usr/share/datasets/fashion-mnist", _IDX, Layout.idx),  # Debian's dataset-fashion-mnist
+        ),
+        wants="the four IDX files `train-images-idx3-ubyte[.gz]`, ...",
+        url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
+        shape=(1, 28),
+    ),
+    "cifar10": _Facts(
+        places=(
+            ("{folder}/cifar-10-batches-py", "data_batch_1", Layout.batches),
+            ("cifar-10-batches-py", "data_batch_1", Layout.batches),
+            ("{folder}", "train", Layout.split_folders),
+        ),
+        wants="the python batches `cifar-10-batches-py/`, or image folders `{train,test}/<class>/`",
+        url=f"{_CIFAR}cifar-10-python.tar.gz",
+        shape=(3, 32),
+    ),
+    "cifar100": _Facts(
+        places=(
+            ("{folder}/cifar-100-python", "train", Layout.batches),
+            ("cifar-100-python", "train", Layout.batches),
+        ),
+        wants="the python batches `cifar-100-python/`",
+        url=f"{_CIFAR}cifar-100-python.tar.gz",
+        shape=(3, 32),
+    ),
+    "tinyimagenet": _Facts(
+        places=(("{folder}", "wnids.txt", Layout.tiny_imagenet),),
+        wants="the official archive's `wnids.txt`, `words.txt`, `train/` and `val/`",
+        url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        shape=(3, 64),
+    ),
+    "imagenette": _Facts(
+        places=_fast_ai("imagenette"),
+        wants="fast.ai's `imagenette2*/{train,val}/<wnid>/`, or ImageNet as `imagenet/{train,val}/<wnid>/`",
+        url="https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
+    ),
+    "imagewoof": _Facts(
+        places=_fast_ai("imagewoof"),
+        wants="fast.ai's `imagewoof2*/{train,val}/<wnid>/`, or ImageNet as `imagenet/{train,val}/<wnid>/`",
+    ),
+    "imagenet1k": _Facts(
+        places=(("{folder}", "train", Layout.split_folders),),
+        wants="`{train,val}/<wnid>/*.JPEG`",
+    ),
+    "imagefolder": _Facts(
+        places=(("{folder}", "train", Layout.split_folders), ("{folder}", "*/", Layout.class_folders)),
+        wants="a folder of images per class, or `train/` and `test/` (or `val/`) of such folders",
+    ),
+}
+
+
+def locate(config: DatasetConfig, data_root: Path) -> Location:
+    """Where the files of `config` lie, in the first known layout that is there; `Layout.absent` if they are not
+    on disk but their server answers.
+
+    Looks for one telling file per layout and reads none. Raises UserError, one line, if the config contradicts
+    what is known of the source, or if the files are absent and cannot be downloaded: what to put where.
+    """
+    if config.source not in FACTS:
+        raise UserError(f"dataset.source={config.source}: no such source; {closest(config.source, FACTS)}")
+    facts = FACTS[config.source]
+    _check(config, facts)
+    for folder, telling, layout in facts.places:
+        path = data_root / Path(folder.format(folder=config.folder)).expanduser()
+        if _side(folder) < config.resolution:
+            continue
+        if layout is Layout.bundled or any(path.glob(telling)):
+            streams = layout not in ARRAYS
+            require(streams or not config.streamed, "dataset.streamed", True, f"false: {path} holds no image files")
+            return Location(layout, path)
+    wanted = data_root / Path(config.folder).expanduser()
+    missing = f"dataset={config.name}: no data under {wanted} (want {facts.wants})"
+    if not facts.url:
+        raise UserError(missing)
+    if not reachable(facts.url):
+        raise UserError(f"{missing} and no network to download it ({facts.url})")
+    return Location(Layout.absent, wanted)
+
+
+def reachable(url: str, seconds: float = 3.0) -> bool:
+    """Whether the server of `url` answers for it in time. The wait is bounded whatever the name service does."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "distill_bench"})
+        try:
+            with urllib.request.urlopen(request, timeout=seconds):
+                answers.append(True)
+        except (OSError, ValueError):  # URLError, HTTPError and timeouts are OSErrors
+            answers.append(False)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers == [True]
+
+
+def _check(config: DatasetConfig, facts: _Facts) -> None:
+    """What can be known to be wrong without reading any file."""
+    if facts.shape is not None:
+        channels, side = facts.shape
+        require(config.channels == channels, "dataset.channels", config.channels, f"{channels} for {config.source}")
+        allowed = f"{side}, the size of {config.source}'s images"
+        require(config.resolution == side, "dataset.resolution", config.resolution, allowed)
+    both = bool(config.mean) == bool(config.std)
+    require(both, "dataset.std", config.std, "given with dataset.mean, or empty with it")
+    distinct = len(set(config.classes)) == len(config.classes)
+    require(distinct, "dataset.classes", config.classes, "distinct")
+    if config.num_classes:
+        fits = all(0 <= k < config.num_classes for k in config.classes)
+        require(fits, "dataset.classes", config.classes, f"from 0 to {config.num_classes - 1}")
+    if config.source == "imagefolder" and not config.folder:
+        raise UserError("dataset.folder=: must be the folder of images, one folder a class (dataset=imagefolder)")

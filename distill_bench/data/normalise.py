@@ -1,0 +1,60 @@
+"""Normalisation by a mean and a standard deviation per channel, and the statistics of images.
+
+Legend: N images, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+__all__ = ["Normalise", "per_image_statistics", "pixel_statistics"]
+
+
+class Normalise:
+    r""":math:`(x / 255 - \mu_c) / \sigma_c` of uint8 images, and back.
+
+    `mean` and `std` hold one value per channel, of values in [0, 1].
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu") -> None:
+        self.mean = torch.tensor(mean, dtype=torch.float32, device=device).view(-1, 1, 1)
+        self.std = torch.tensor(std, dtype=torch.float32, device=device).view(-1, 1, 1)
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """uint8 images, on the device of the statistics -> float32."""
+        return (images_NCHW.float() / 255).sub_(self.mean).div_(self.std)
+
+    def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """What `forward` gave, back in [0, 1]; synthetic images may lie outside (they are not clamped)."""
+        return images_NCHW * self.std + self.mean
+
+
+def pixel_statistics(chunks: Iterable[torch.Tensor]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation (ddof 0) per channel over all pixels of uint8 chunks (n, C, H, W), in [0, 1].
+
+    Sums are exact: the result does not depend on how the images are cut into chunks.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    for chunk in chunks:
+        values = chunk.transpose(0, 1).flatten(1).double()
+        count += values.shape[1]
+        total, squares = total + values.sum(1), squares + values.square().sum(1)
+    mean = torch.as_tensor(total) / count
+    std = (torch.as_tensor(squares) / count - mean.square()).clamp_min(0).sqrt()
+    return (mean / 255).tolist(), (std / 255).tolist()
+
+
+def per_image_statistics(chunks: Iterable[torch.Tensor]) -> tuple[list[float], list[float]]:
+    """Mean over images of each image's own mean and standard deviation (ddof 1) per channel, in [0, 1].
+
+    The mean is that of `pixel_statistics`; the standard deviation is smaller, because it leaves out how images
+    differ from one another.
+    """
+    means, stds = [], []
+    for chunk in chunks:
+        values = chunk.flatten(2).double() / 255
+        means.append(values.mean(2))
+        stds.append(values.std(2))
+    return torch.cat(means).mean(0).tolist(), torch.cat(stds).mean(0).tolist()

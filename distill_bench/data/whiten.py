@@ -1,0 +1,66 @@
+r"""ZCA whitening: images in which all pixels are nearly uncorrelated, with the least change.
+
+Legend: N images, D = C * H * W values of an image.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from distill_bench.progress import progress_bar
+
+__all__ = ["EPSILON", "Whiten", "fit_zca"]
+
+EPSILON = 0.1  # added to every eigenvalue: the value that distillation papers use
+CHUNK = 1024  # images whose products are summed at a time
+
+
+class Whiten:
+    r""":math:`(x / 255 - \mu) W` of flattened uint8 images, and back.
+
+    :math:`W = U \operatorname{diag}((s + \epsilon)^{-1/2}) U^\top`, where :math:`U \operatorname{diag}(s) U^\top`
+    is the unbiased covariance of the flattened training images in [0, 1] (Kornia's convention, as recalled).
+    Fitted once on the training images; test images go through the same map.
+    `mean` (D,), `matrix` (D, D) and its `inverse_matrix` (D, D), as `fit_zca` gives them.
+    """
+
+    def __init__(self, mean: torch.Tensor, matrix: torch.Tensor, inverse_matrix: torch.Tensor) -> None:
+        self.mean, self.matrix, self.inverse_matrix = mean, matrix, inverse_matrix
+
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """uint8 images, on the device of the matrices -> float32 of the same shape."""
+        flat = images_NCHW.flatten(1).float() / 255
+        return ((flat - self.mean) @ self.matrix).view(images_NCHW.shape)
+
+    def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """What `forward` gave, back in [0, 1]; synthetic images may lie outside (they are not clamped)."""
+        flat = images_NCHW.flatten(1)
+        return (flat @ self.inverse_matrix + self.mean).view(images_NCHW.shape)
+
+
+def fit_zca(images_NCHW: torch.Tensor, epsilon: float = EPSILON) -> dict[str, torch.Tensor]:
+    """`mean`, `matrix` and `inverse_matrix` of `Whiten` for uint8 training images, float32 on the CPU.
+
+    Computed in double precision on the CPU, whatever the device, so that every machine whitens alike; sums of
+    pixel products are exact. Beside the (D, D) matrices only `CHUNK` images are held as floats.
+    """
+    mean, covariance = _covariance(images_NCHW)
+    eigenvalues, u = torch.linalg.eigh(covariance)
+    roots = (eigenvalues.clamp_min_(0) + epsilon).sqrt()
+    matrix, inverse = ((u * scale) @ u.T for scale in (1 / roots, roots))
+    return {"mean": mean.float(), "matrix": matrix.float(), "inverse_matrix": inverse.float()}
+
+
+def _covariance(images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (D,) and unbiased covariance (D, D) of flattened images in [0, 1], in double precision."""
+    count, size = len(images_NCHW), images_NCHW[0].numel()
+    total, products = torch.zeros(size, dtype=torch.double), torch.zeros(size, size, dtype=torch.double)
+    with progress_bar("zca", count) as bar:
+        for start in range(0, count, CHUNK):
+            values = images_NCHW[start : start + CHUNK].flatten(1).cpu().double()
+            total += values.sum(0)
+            products.addmm_(values.T, values)
+            bar.update(start + len(values))
+    mean = total / count
+    covariance = products.addr_(mean, mean, alpha=-count).div_((count - 1) * 255**2)
+    return mean / 255, covariance

@@ -12,10 +12,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout comes first
+
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from distill_bench.catalogue import conf_dir, options
+from distill_bench.catalogue import conf_dir, group_options
 from distill_bench.config import typed
 from distill_bench.errors import UserError, closest
 from distill_bench.groups import DatasetConfig
@@ -26,7 +28,7 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare one data set and describe it; 0, or 2 with one line on standard error."""
     parser = argparse.ArgumentParser(prog="prepare_data.py", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("dataset", help=f"one of {', '.join(options('dataset'))}")
+    parser.add_argument("dataset", help=f"one of {', '.join(group_options('dataset'))}")
     parser.add_argument("overrides", nargs="*", metavar="dataset.KEY=VALUE", help="as for run.py")
     environment = {name: os.environ.get(f"DISTILL_BENCH_{name.upper()}", name) for name in ("data", "cache")}
     parser.add_argument("--data-root", type=Path, default=Path(environment["data"]), help="default: %(default)s")
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _config(name: str, overrides: Sequence[str]) -> DatasetConfig:
     """The typed config of the data set, as run.py would compose it."""
-    known = options("dataset")
+    known = group_options("dataset")
     if name not in known:
         raise UserError(f"dataset={name}: no such option; {closest(name, known)}")
     try:

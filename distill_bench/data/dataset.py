@@ -69,11 +69,7 @@ def load(config: DatasetConfig, data_root: Path, cache: Cache, device: torch.dev
         "labels": [hashlib.sha256(part.numpy().data).hexdigest() for part in (train_labels, test_labels)],
         "shape": [config.channels, config.resolution],
     }
-    if config.zca:
-        assert isinstance(found.train, Images)
-        transform, seen = _whiten(found.train.images, content, cache, device)
-    else:
-        transform, seen = _normalise(config, found.train, shape, cache, device)
+    transform, seen = _transform(config, found.train, shape, cache, device)
 
     def split(part: Images | FileList, labels: torch.Tensor) -> Split:
         labels, classes = labels.to(device), len(found.class_names)
@@ -139,20 +135,28 @@ def _labels(found: Found, config: DatasetConfig) -> tuple[torch.Tensor, torch.Te
     return train, test
 
 
-def _normalise(
+def _transform(
     config: DatasetConfig, train: Images | FileList, shape: Shape, cache: Cache, device: torch.device
-) -> tuple[Normalise, object]:
-    """Mean and standard deviation as given, or those of the training pixels; and what the fingerprint says."""
-    mean, std = config.mean, config.std
-    if not mean and isinstance(train, Images):
-        mean, std = pixel_statistics(train.images.split(1024))
-    elif isinstance(train, FileList) and not mean:
-        parts = {"decoder": DECODER, "files": train.digest, "shape": [shape.channels, shape.side]}
-        saved = cache.get("statistics", parts, lambda: _streamed_statistics(train, shape))
-        mean, std = saved["mean"], saved["std"]
+) -> tuple[Normalise | Whiten, dict[str, object]]:
+    """Whitening fitted on the training images, or normalisation; and what the fingerprint says about it."""
+    if config.zca:
+        assert isinstance(train, Images)  # the config refuses to whiten a streamed data set
+        fitted = cache.get("zca", {"epsilon": EPSILON, "pixels": train.digest}, lambda: fit_zca(train.images))
+        matrices = {name: tensor.to(device) for name, tensor in fitted.items()}
+        return Whiten(**matrices), {"zca": EPSILON}
+    mean, std = (config.mean, config.std) if config.mean else _statistics(train, shape, cache)
     if min(std) <= 0:
         raise UserError(f"dataset={config.name}: a channel is constant over all training images; give dataset.std")
     return Normalise(mean, std, device), {"mean": mean, "std": std}
+
+
+def _statistics(train: Images | FileList, shape: Shape, cache: Cache) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation over all training pixels; of files that are streamed, from the cache."""
+    if isinstance(train, Images):
+        return pixel_statistics(train.images.split(1024))
+    parts = {"decoder": DECODER, "files": train.digest, "shape": [shape.channels, shape.side]}
+    saved = cache.get("statistics", parts, lambda: _streamed_statistics(train, shape))
+    return saved["mean"], saved["std"]
 
 
 def _streamed_statistics(train: FileList, shape: Shape) -> dict[str, list[float]]:
@@ -168,11 +172,3 @@ def _streamed_statistics(train: FileList, shape: Shape) -> dict[str, list[float]
 
     mean, std = pixel_statistics(chunks())
     return {"mean": mean, "std": std}
-
-
-def _whiten(
-    train: torch.Tensor, content: dict[str, list[str]], cache: Cache, device: torch.device
-) -> tuple[Whiten, object]:
-    """ZCA whitening fitted on the training images, from the cache; and what the fingerprint says."""
-    fitted = cache.get("zca", {"epsilon": EPSILON, "pixels": content["pixels"][0]}, lambda: fit_zca(train))
-    return Whiten(*(fitted[key].to(device) for key in ("mean", "matrix", "inverse_matrix"))), {"zca": EPSILON}

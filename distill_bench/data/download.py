@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import tarfile
@@ -53,8 +52,7 @@ def download(config: DatasetConfig, data_root: Path) -> Location:
         try:
             with _timeout(SILENCE):
                 folder = _fetch(config, workplace)
-            target = location.path if config.source == "tinyimagenet" else data_root / folder.name
-            os.replace(folder, target)
+            folder.replace(data_root / folder.name)
         except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
             raise UserError(f"dataset={config.name}: the download failed ({error}); run again to retry") from None
         shutil.rmtree(workplace)

@@ -44,79 +44,72 @@ class Location:
 class _Facts:
     """What is known of a source before its files are read."""
 
-    places: tuple[tuple[str, str, Layout], ...]  # (folder under data_root, a file that must be in it, layout)
+    folders: tuple[str, ...]  # where it is looked for under data_root, unless `DatasetConfig.folder` says where
+    layouts: tuple[tuple[str, str, Layout], ...]  # (folder in there, a file or folder that must be in it, layout)
     wants: str  # what to put there
     url: str = ""  # from where it is downloaded, empty: never
     shape: tuple[int, int] | None = None  # (channels, pixels a side) where all images have the same
 
 
-def _side(folder: str) -> float:
-    """The shorter side of the images in a fast.ai archive, by its name; no bound for other folders."""
-    side = folder.rpartition("2-")[2]
-    return int(side) if side.isdigit() and folder.startswith("image") else float("inf")
-
-
-def _fast_ai(name: str) -> tuple[tuple[str, str, Layout], ...]:
-    """The places of a fast.ai subset of ImageNet: its own archives, the largest first, then all of ImageNet."""
-    folders = ("{folder}", f"{name}2", f"{name}2-320", f"{name}2-160", "imagenet")
-    return tuple((folder, "train", Layout.split_folders) for folder in folders)
+def _fast_ai(name: str) -> tuple[str, ...]:
+    """The folders of a fast.ai subset of ImageNet: its own archives, the largest first, then all of ImageNet."""
+    return (f"{name}2", f"{name}2-320", f"{name}2-160", "imagenet")
 
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz/"
-_IDX = "train-images-idx3-ubyte*"
 
 FACTS: dict[str, _Facts] = {
-    "digits": _Facts(places=((".", "", Layout.bundled),), wants="scikit-learn", shape=(1, 8)),
+    "digits": _Facts(folders=("",), layouts=(("", "", Layout.bundled),), wants="scikit-learn", shape=(1, 8)),
     "fashion_mnist": _Facts(
-        places=(
-            ("{folder}", _IDX, Layout.idx),
-            ("FashionMNIST/raw", _IDX, Layout.idx),
-            ("/usr/share/datasets/fashion-mnist", _IDX, Layout.idx),  # Debian's dataset-fashion-mnist
-        ),
+        folders=("fashion_mnist", "FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),  # the last is Debian's
+        layouts=(("", "train-images-idx3-ubyte*", Layout.idx),),
         wants="the four IDX files `train-images-idx3-ubyte[.gz]`, ...",
         url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
         shape=(1, 28),
     ),
     "cifar10": _Facts(
-        places=(
-            ("{folder}/cifar-10-batches-py", "data_batch_1", Layout.batches),
+        folders=("cifar10", ""),
+        layouts=(
             ("cifar-10-batches-py", "data_batch_1", Layout.batches),
-            ("{folder}", "train", Layout.split_folders),
+            ("", "train/airplane", Layout.split_folders),
         ),
         wants="the python batches `cifar-10-batches-py/`, or image folders `{train,test}/<class>/`",
         url=f"{_CIFAR}cifar-10-python.tar.gz",
         shape=(3, 32),
     ),
     "cifar100": _Facts(
-        places=(
-            ("{folder}/cifar-100-python", "train", Layout.batches),
-            ("cifar-100-python", "train", Layout.batches),
-        ),
+        folders=("cifar100", ""),
+        layouts=(("cifar-100-python", "train", Layout.batches),),
         wants="the python batches `cifar-100-python/`",
         url=f"{_CIFAR}cifar-100-python.tar.gz",
         shape=(3, 32),
     ),
     "tinyimagenet": _Facts(
-        places=(("{folder}", "wnids.txt", Layout.tiny_imagenet),),
+        folders=("tiny-imagenet-200",),
+        layouts=(("", "wnids.txt", Layout.tiny_imagenet),),
         wants="the official archive's `wnids.txt`, `words.txt`, `train/` and `val/`",
         url="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         shape=(3, 64),
     ),
     "imagenette": _Facts(
-        places=_fast_ai("imagenette"),
-        wants="fast.ai's `imagenette2*/{train,val}/<wnid>/`, or ImageNet as `imagenet/{train,val}/<wnid>/`",
+        folders=_fast_ai("imagenette"),
+        layouts=(("", "train", Layout.split_folders),),
+        wants="fast.ai's `{train,val}/<wnid>/`, or ImageNet as `imagenet/{train,val}/<wnid>/`",
         url="https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
     ),
     "imagewoof": _Facts(
-        places=_fast_ai("imagewoof"),
-        wants="fast.ai's `imagewoof2*/{train,val}/<wnid>/`, or ImageNet as `imagenet/{train,val}/<wnid>/`",
+        folders=_fast_ai("imagewoof"),
+        layouts=(("", "train", Layout.split_folders),),
+        wants="fast.ai's `{train,val}/<wnid>/`, or ImageNet as `imagenet/{train,val}/<wnid>/`",
     ),
     "imagenet1k": _Facts(
-        places=(("{folder}", "train", Layout.split_folders),),
+        folders=("imagenet",),
+        layouts=(("", "train", Layout.split_folders),),
         wants="`{train,val}/<wnid>/*.JPEG`",
     ),
     "imagefolder": _Facts(
-        places=(("{folder}", "train", Layout.split_folders), ("{folder}", "*/", Layout.class_folders)),
+        folders=(),
+        layouts=(("", "train", Layout.split_folders), ("", "*/", Layout.class_folders)),
         wants="a folder of images per class, or `train/` and `test/` (or `val/`) of such folders",
     ),
 }
@@ -124,7 +117,7 @@ FACTS: dict[str, _Facts] = {
 
 def locate(config: DatasetConfig, data_root: Path) -> Location:
     """Where the files of `config` lie, in the first known layout that is there; `Layout.absent` if they are not
-    on disk but their server answers.
+    on disk but their server answers. A folder that the config names is the only one looked at.
 
     Looks for one telling file per layout and reads none. Raises UserError, one line, if the config contradicts
     what is known of the source, or if the files are absent and cannot be downloaded: what to put where.
@@ -133,17 +126,17 @@ def locate(config: DatasetConfig, data_root: Path) -> Location:
         raise UserError(f"dataset.source={config.source}: no such source; {closest(config.source, FACTS)}")
     facts = FACTS[config.source]
     _check(config, facts)
-    for folder, telling, layout in facts.places:
-        path = data_root / Path(folder.format(folder=config.folder)).expanduser()
-        if _side(folder) < config.resolution:
-            continue
-        if layout is Layout.bundled or any(path.glob(telling)):
-            streams = layout not in ARRAYS
-            require(streams or not config.streamed, "dataset.streamed", True, f"false: {path} holds no image files")
-            return Location(layout, path)
-    wanted = data_root / Path(config.folder).expanduser()
+    folders = (config.folder,) if config.folder else facts.folders
+    for folder in (name for name in folders if _side(name) >= config.resolution):
+        for inner, telling, layout in facts.layouts:
+            path = data_root / Path(folder).expanduser() / inner
+            if layout is Layout.bundled or any(path.glob(telling)):
+                streams = layout not in ARRAYS
+                require(streams or not config.streamed, "dataset.streamed", True, f"false: {path} has no image files")
+                return Location(layout, path)
+    wanted = data_root / Path(folders[0]).expanduser()
     missing = f"dataset={config.name}: no data under {wanted} (want {facts.wants})"
-    if not facts.url:
+    if config.folder or not facts.url:
         raise UserError(missing)
     if not reachable(facts.url):
         raise UserError(f"{missing} and no network to download it ({facts.url})")
@@ -166,6 +159,12 @@ def reachable(url: str, seconds: float = 3.0) -> bool:
     thread.start()
     thread.join(seconds)
     return answers == [True]
+
+
+def _side(folder: str) -> float:
+    """The shorter side of the images in one of fast.ai's smaller archives, by its name; else no bound."""
+    side = folder.rpartition("2-")[2]
+    return int(side) if folder.startswith("image") and side.isdigit() else float("inf")
 
 
 def _check(config: DatasetConfig, facts: _Facts) -> None:

@@ -36,13 +36,13 @@ def pixel_statistics(chunks: Iterable[torch.Tensor]) -> tuple[list[float], list[
 
     Sums are exact: the result does not depend on how the images are cut into chunks.
     """
-    count, total, squares = 0, 0.0, 0.0
+    count, sums = 0, []
     for chunk in chunks:
         values = chunk.transpose(0, 1).flatten(1).double()
         count += values.shape[1]
-        total, squares = total + values.sum(1), squares + values.square().sum(1)
-    mean = torch.as_tensor(total) / count
-    std = (torch.as_tensor(squares) / count - mean.square()).clamp_min(0).sqrt()
+        sums.append(torch.stack([values.sum(1), values.square().sum(1)]))
+    mean, square = torch.stack(sums).sum(0) / count
+    std = (square - mean.square()).clamp_min(0).sqrt()
     return (mean / 255).tolist(), (std / 255).tolist()
 
 

@@ -68,7 +68,7 @@ def fashion_mnist(location: Location) -> Found:
             shapes = f"{tuple(images.shape)} images and {tuple(labels.shape)} labels"
             raise UserError(f"{location.path}/{prefix}-*: {shapes}; must be {count} of 28x28")
         parts.append(Images(images[:, None], labels.long()))
-    return Found(*parts, FASHION)
+    return Found(parts[0], parts[1], FASHION)
 
 
 def cifar10(location: Location) -> Found:
@@ -126,4 +126,4 @@ def _batches(kind: str, folder: Path) -> Found:
             raise UserError(f"{folder}: incomplete or altered (its MD5 digests are not {kind}'s)") from None
         images = torch.from_numpy(content.data).permute(0, 3, 1, 2).contiguous()
         parts.append(Images(images, torch.tensor(content.targets)))
-    return Found(*parts, list(content.classes))
+    return Found(parts[0], parts[1], list(content.classes))

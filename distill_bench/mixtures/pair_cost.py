@@ -19,6 +19,8 @@ from distill_bench.mixtures.products import (
 
 __all__ = ["Cheapest", "PairCost", "kl_bound", "pair_distance", "pair_ise"]
 
+_BLOCK = 2**16  # pairs at a time when all are computed
+
 # (components, i (p,), j (p,)) -> the cost of merging i[0] with j[0], i[1] with j[1], ...: (p,)
 PairCost = Callable[[Components, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -72,7 +74,8 @@ class Cheapest:
         n = len(slots.used)
         i, j = torch.triu_indices(n, n, 1, device=slots.used.device)
         self.costs = slots.components.means.new_full((n, n), math.inf)
-        self.costs[i, j] = cost(slots.components, i, j)
+        blocks = zip(i.split(_BLOCK), j.split(_BLOCK), strict=True)
+        self.costs[i, j] = torch.cat([cost(slots.components, *block) for block in blocks])
 
     def choose(self) -> tuple[int, int]:
         """The cheapest pair, the lowest among equals."""

@@ -67,8 +67,8 @@ def log_products(a: Components, b: Components) -> torch.Tensor:
         right = b.at(columns)
         for rows in _blocks(a.size, max(1, chunk // right.size)):
             left = a.at(rows)
-            difference = left.means[:, :, None] - right.means[:, None, :]
-            out[rows, columns] = _log_normal(difference, left.covariances[..., None], right.covariances[:, :, None])
+            means = left.means[:, :, None], right.means[:, None, :]
+            out[rows, columns] = _log_normal(*means, left.covariances[..., None], right.covariances[:, :, None])
     return out
 
 
@@ -77,7 +77,7 @@ def log_products_paired(a: Components, b: Components) -> torch.Tensor:
     out = torch.empty_like(a.log_weights)
     for rows in _blocks(a.size, block_size(out.device)):
         left, right = a.at(rows), b.at(rows)
-        out[rows] = _log_normal(left.means - right.means, left.covariances, right.covariances)
+        out[rows] = _log_normal(left.means, right.means, left.covariances, right.covariances)
     return out
 
 
@@ -96,16 +96,16 @@ def log_determinant(covariances: torch.Tensor) -> torch.Tensor:
     return _eliminate(lower, [])[0]
 
 
-def _log_normal(difference: torch.Tensor, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-    """log N(difference; 0, s + p) with `difference` (d, ...) and broadcasting `s`, `p` (d, d, ...): (...)."""
-    d = difference.shape[0]
+def _log_normal(mu: torch.Tensor, m: torch.Tensor, s: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+    """log N(mu - m; 0, s + p) with `mu`, `m` (d, ...) and `s`, `p` (d, d, ...), all broadcasting: (...)."""
+    d = mu.shape[0]
     if d <= _ELEMENTWISE:
         lower = [[s[i, j] + p[i, j] for j in range(i + 1)] for i in range(d)]
-        log_det, square = _eliminate(lower, list(difference))
+        log_det, square = _eliminate(lower, [mu[i] - m[i] for i in range(d)])
         return (square + log_det).mul_(-0.5).sub_(0.5 * d * _LOG_2PI)
     factor = torch.linalg.cholesky((s + p).movedim((0, 1), (-2, -1)))
-    right = difference.movedim(0, -1).unsqueeze(-1)
-    whitened = torch.linalg.solve_triangular(factor, right, upper=False).squeeze(-1)
+    difference = (mu - m).movedim(0, -1).unsqueeze(-1)
+    whitened = torch.linalg.solve_triangular(factor, difference, upper=False).squeeze(-1)
     log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return -0.5 * (whitened.square().sum(-1) + log_det + d * _LOG_2PI)
 

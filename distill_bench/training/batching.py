@@ -14,7 +14,7 @@ from distill_bench.models import Network
 
 __all__ = ["images_per_pass", "networks_together"]
 
-CPU_MAP = 1 << 24  # bytes of a pass's largest map: more falls out of the cache and into fresh pages each time
+CPU_MAP = 1 << 23  # bytes of a pass's largest map: larger ones are given back to the system and faulted in anew
 GPU_MAP = 1 << 30  # bytes: bounds memory; not tuned
 CPU_STACK = 1 << 21  # bytes of the largest map of all the networks, up to which one pass for all was faster
 

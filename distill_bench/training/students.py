@@ -89,6 +89,7 @@ def train_students(
         run = _Training(net, fetch, labels.to(device), protocol, epochs, seeds[start : start + together], augmentation)
         for epoch in loop(name, epochs + 1, run.state):
             run.epoch(epoch)
+        net.zero_grad(set_to_none=True)
         modules.append(net)
     return Students(modules)
 

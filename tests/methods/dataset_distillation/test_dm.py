@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from distill_bench import matching, models
+from distill_bench import models
 from distill_bench.contract import Context
+from distill_bench.groups import Init
 from distill_bench.matching.distribution import _class_means, _real_means, class_mean_loss
 from distill_bench.methods.dataset_distillation import dm
 
@@ -129,7 +130,7 @@ def test_the_product_does_not_depend_on_the_wall_clock_or_the_global_generator(c
 
 def test_the_loss_falls_by_half_from_noise(context: MakeContext) -> None:
     ctx = context("method=dm", "dataset=digits", "ipc=1", "student.width=16", "profile=smoke")
-    cfg = dm.Config(iterations=60, batch_real=64, init=matching.Init.noise, augment=False)
+    cfg = dm.Config(iterations=60, batch_real=64, init=Init.noise, augment=False)
     ctx.log_every = 1
     dm.run(ctx, cfg)
     losses = [point["loss"] for point in ctx.tracker.points()]

@@ -14,8 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout comes first
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from distill_bench.catalogue import conf_dir, group_options
 from distill_bench.config import typed
@@ -43,16 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _config(name: str, overrides: Sequence[str]) -> DatasetConfig:
-    """The typed config of the data set, as run.py would compose it."""
+    """The data set's own config file, with overrides, typed."""
     known = group_options("dataset")
     if name not in known:
         raise UserError(f"dataset={name}: no such option; {closest(name, known)}")
+    for word in overrides:
+        if not (word.startswith("dataset.") and "=" in word):
+            raise UserError(f"{word}: must be dataset.KEY=VALUE")
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            config = compose("config", overrides=[f"dataset={name}", *overrides])
-    except HydraException as error:
-        raise UserError(str(error).splitlines()[0]) from None
-    return typed(DatasetConfig, config.dataset, "dataset")
+        given = OmegaConf.from_dotlist(list(overrides)).get("dataset", {})
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise UserError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from None
+    file = OmegaConf.load(conf_dir() / "dataset" / f"{name}.yaml")
+    return typed(DatasetConfig, OmegaConf.merge(file, given), "dataset")
 
 
 def _prepare(config: DatasetConfig, data_root: Path, cache_root: Path) -> None:

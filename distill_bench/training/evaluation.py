@@ -78,9 +78,7 @@ def _train(
     data = ctx.dataset
 
     def build() -> nn.Module:
-        return models.build(
-            student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
-        )
+        return models.build(student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
 
     return train_students(
         build, fetch, labels, ctx.protocol, epochs=epochs, seeds=seeds, augmentation=data.augmentation,

@@ -215,7 +215,9 @@ def run() -> list[dict[str, Any]]:
     for case in cases(device):
         ways = [Batching.sequential, Batching.stacked]
         functions: list[Callable[[], object]] = [partial(our_students, case, way) for way in ways]
-        *ours, reference = median_seconds([*functions, partial(plain_students, case)], repeats=2 if case.width == 128 else 3, warmup=0)
+        *ours, reference = median_seconds(
+            [*functions, partial(plain_students, case)], repeats=2 if case.width == 128 else 3, warmup=0
+        )
         equal, parts = same_logits(case), shares(case)
         together = networks_together(case.build(), Batching.auto, len(SEEDS), len(case.images), device)
         for way, seconds in zip(ways, ours, strict=True):

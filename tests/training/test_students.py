@@ -1,0 +1,233 @@
+"""Laws of the evaluation: schedule, independence of batching, resumption, repetition."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import nn
+
+from distill_bench import models, training
+from distill_bench.errors import UserError
+from distill_bench.groups import Batching, Norm, ProtocolConfig, StudentConfig
+from distill_bench.seeding import generator
+from distill_bench.training.batching import CPU_MAP, images_per_pass, networks_together
+from distill_bench.training.schedule import sgd_step
+
+CPU = torch.device("cpu")
+FAMILIES = "color_crop_cutout_scale_rotate"
+PROTOCOL = ProtocolConfig(batch_size=16, batching=Batching.sequential)
+
+
+class Digits:
+    """Real digits: twenty to train on, some hundred to test."""
+
+    def __init__(self) -> None:
+        digits = load_digits()
+        x = torch.tensor(digits.images, dtype=torch.float32)[:, None]
+        x, y = (x - x.mean()) / x.std(), torch.tensor(digits.target)
+        chosen = torch.cat([(y[:1200] == k).nonzero()[:2, 0] for k in range(10)])
+        self.images, self.labels = x[chosen], y[chosen]
+        self.test = (x[1200:1500], y[1200:1500])
+        self.read = 0
+
+    def __len__(self) -> int:
+        return len(self.test[0])
+
+    def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for part in zip(*(tensor.split(size) for tensor in self.test), strict=True):
+            self.read += 1
+            yield part  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Digits:
+    return Digits()
+
+
+def plain_loop(_name: str, total: int, _state: dict[str, Any]) -> Iterator[int]:
+    return iter(range(total))
+
+
+def train(
+    digits: Digits, protocol: ProtocolConfig = PROTOCOL, *, norm: Norm = Norm.instance, epochs: int = 3,
+    seeds: tuple[int, ...] = (1, 2, 3), loop: Callable[..., Iterator[int]] = plain_loop, name: str = "convnet",
+) -> training.Students:  # fmt: skip
+    config = StudentConfig(name=name, width=8, norm=norm)
+    return training.train_students(
+        lambda: models.build(config, channels=1, num_classes=10, resolution=8),
+        lambda indices: digits.images[indices], digits.labels, protocol,
+        epochs=epochs, seeds=list(seeds), augmentation=FAMILIES, device=CPU, loop=loop,
+    )  # fmt: skip
+
+
+def assert_same(a: training.Students, b: training.Students, tolerance: float) -> None:
+    for one, other in zip(a.state_dicts(), b.state_dicts(), strict=True):
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], atol=tolerance, rtol=tolerance, msg=name)
+
+
+def test_the_rate_is_high_for_502_epochs_and_low_for_499() -> None:
+    rates = training.learning_rates(ProtocolConfig(), 1000)
+    assert len(rates) == 1001
+    assert rates.count(0.01) == 502
+    assert rates[:502] == [0.01] * 502
+    assert rates[502:] == [pytest.approx(0.001)] * 499
+
+
+def test_the_drop_of_1800_epochs_comes_after_epoch_901() -> None:
+    rates = training.learning_rates(ProtocolConfig(), 1800)
+    assert (rates[901], rates[902]) == (0.01, pytest.approx(0.001))
+
+
+def test_a_step_is_that_of_torchs_sgd() -> None:
+    draws = generator(0, "sgd")
+    weights = torch.randn(50, generator=draws, dtype=torch.float64)
+    parameter, momentum = nn.Parameter(weights.clone()), torch.zeros_like(weights)
+    protocol = ProtocolConfig(weight_decay=0.01)
+    theirs = torch.optim.SGD([parameter], lr=0.1, momentum=0.9, weight_decay=0.01)
+    for _ in range(4):
+        gradient = torch.randn(50, generator=draws, dtype=torch.float64)
+        parameter.grad = gradient.clone()
+        theirs.step()
+        sgd_step(weights, gradient, momentum, 0.1, protocol)
+    torch.testing.assert_close(weights, parameter.detach())
+
+
+@pytest.mark.parametrize("norm", list(Norm), ids=lambda norm: norm.name)
+def test_networks_trained_together_equal_networks_trained_one_by_one(digits: Digits, norm: Norm) -> None:
+    one_by_one = train(digits, norm=norm)
+    together = train(digits, replace(PROTOCOL, batching=Batching.stacked), norm=norm)
+    assert len(one_by_one.modules) == 3
+    assert len(together.modules) == 1
+    assert len(together) == len(one_by_one) == 3
+    assert_same(together, one_by_one, 1e-4)
+
+
+def test_batches_in_pieces_equal_whole_batches(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(digits)
+    monkeypatch.setattr("distill_bench.training.batching.CPU_MAP", 5 * 4 * 8 * 64)
+    net = models.build(StudentConfig(width=8), channels=1, num_classes=10, resolution=8)
+    assert images_per_pass(net, CPU) == 5
+    assert_same(train(digits), whole, 1e-5)
+
+
+def test_training_equals_the_published_loop(digits: Digits) -> None:
+    protocol, epochs = replace(PROTOCOL, augment=False), 4
+    ours = train(digits, protocol, seeds=(5,), epochs=epochs)
+    net = models.build(StudentConfig(width=8), channels=1, num_classes=10, resolution=8)
+    models.reinitialise(net, generator(5, "weights"))
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    for epoch in range(epochs + 1):
+        for part in torch.randperm(20, generator=generator(5, "order", epoch)).split(16):
+            optimiser.zero_grad()
+            F.cross_entropy(net(digits.images[part]), digits.labels[part]).backward()
+            optimiser.step()
+        if epoch == epochs // 2 + 1:
+            optimiser = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9, weight_decay=5e-4)
+    for name, value in ours.state_dicts()[0].items():
+        torch.testing.assert_close(value, net.state_dict()[name], atol=1e-5, rtol=1e-4)
+
+
+def test_the_same_seeds_give_the_same_accuracy_and_each_its_own(digits: Digits) -> None:
+    first, second = train(digits, epochs=10), train(digits, epochs=10)
+    assert training.test_accuracy(first, digits) == training.test_accuracy(second, digits)
+    assert_same(first, second, 0)
+    alone = train(digits, epochs=10, seeds=(2,))
+    assert training.test_accuracy(alone, digits) == training.test_accuracy(first, digits)[1:2]
+    states = first.state_dicts()
+    assert not torch.equal(states[0]["classifier.weight"], states[1]["classifier.weight"])
+
+
+def test_nothing_is_drawn_from_the_global_generator(digits: Digits) -> None:
+    results = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        results.append(train(digits))
+    assert_same(*results, 0)
+
+
+@pytest.mark.parametrize("batching", [Batching.stacked, Batching.sequential], ids=lambda batching: batching.name)
+@pytest.mark.parametrize("norm", [Norm.instance, Norm.batch], ids=lambda norm: norm.name)
+def test_resumed_training_equals_uninterrupted(digits: Digits, batching: Batching, norm: Norm) -> None:
+    saved: dict[str, tuple[int, dict[str, Any]]] = {}
+
+    def stopped(name: str, total: int, state: dict[str, Any]) -> Iterator[int]:
+        for step in range(total):
+            if step == 4:  # where the rate of E = 5 drops
+                saved[name] = (step, copy.deepcopy(state))
+                raise KeyboardInterrupt
+            yield step
+
+    def resumed(name: str, total: int, state: dict[str, Any]) -> Iterator[int]:
+        start, content = saved[name]
+        with torch.no_grad():
+            for key, tensor in state.items():
+                tensor.copy_(content[key])
+        return iter(range(start, total))
+
+    protocol, seeds = replace(PROTOCOL, batching=batching), (1, 2) if batching is Batching.stacked else (1,)
+    whole = train(digits, protocol, norm=norm, epochs=5, seeds=seeds)
+    with pytest.raises(KeyboardInterrupt):
+        train(digits, protocol, norm=norm, epochs=5, seeds=seeds, loop=stopped)
+    assert_same(train(digits, protocol, norm=norm, epochs=5, seeds=seeds, loop=resumed), whole, 0)
+
+
+def test_training_learns_the_digits(digits: Digits) -> None:
+    students = train(digits, ProtocolConfig(augment=False), epochs=120)
+    assert min(training.test_accuracy(students, digits)) > 50
+
+
+def test_accuracy_is_counted_over_the_whole_split_read_once(digits: Digits) -> None:
+    students = train(digits)
+    digits.read = 0
+    found = training.test_accuracy(students, digits, batch_size=70)
+    assert digits.read == 5
+    images, labels = digits.test
+    config = StudentConfig(width=8)
+    for state, accuracy in zip(students.state_dicts(), found, strict=True):
+        net = models.build(config, channels=1, num_classes=10, resolution=8).eval()
+        net.load_state_dict(state)
+        right = (net(images).argmax(1) == labels).double().mean()
+        assert accuracy == pytest.approx(100 * float(right))
+
+
+def test_networks_of_timm_are_trained_one_by_one(digits: Digits) -> None:
+    students = train(digits, ProtocolConfig(), name="resnet10t", epochs=1, seeds=(1, 2))
+    assert len(students.modules) == 2
+    assert len(training.test_accuracy(students, digits)) == 2
+
+
+def test_asking_for_stacked_networks_of_timm_is_an_error() -> None:
+    net = models.build(StudentConfig(name="resnet10t"), channels=3, num_classes=10, resolution=32)
+    with pytest.raises(UserError, match="allowed: auto, sequential"):
+        networks_together(net, Batching.stacked, 5, 10, CPU)
+
+
+def test_auto_stacks_small_networks_on_a_cpu_and_all_on_a_gpu() -> None:
+    small = models.build(StudentConfig(width=8), channels=1, num_classes=10, resolution=8)
+    large = models.build(StudentConfig(), channels=3, num_classes=10, resolution=32)
+    assert networks_together(small, Batching.auto, 5, 20, CPU) == 5
+    assert networks_together(large, Batching.auto, 5, 256, CPU) == 1
+    assert networks_together(large, Batching.auto, 5, 256, torch.device("cuda")) == 5
+
+
+def test_batch_norm_sees_whole_batches() -> None:
+    net = models.build(StudentConfig(norm=Norm.batch), channels=3, num_classes=10, resolution=32)
+    assert images_per_pass(net, CPU) is None
+    other = models.build(StudentConfig(), channels=3, num_classes=10, resolution=32)
+    assert images_per_pass(other, CPU) == CPU_MAP // (4 * 128 * 32 * 32)
+
+
+def test_embeddings_are_those_of_the_network_in_order(digits: Digits) -> None:
+    net = models.build(StudentConfig(width=8, norm=Norm.batch), channels=1, num_classes=10, resolution=8).train()
+    found = training.embeddings(net, digits, batch_size=70)
+    assert found.shape == (len(digits), 8 * 2 * 2)
+    assert net.training
+    torch.testing.assert_close(found, net.eval()(digits.test[0], features=True).embedding)

@@ -20,6 +20,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## distil the handwritten digits on the CPU, in a minute or two
 	$(BIN)/python run.py experiment=demo $(ARGS)
+	@echo
+	@echo 'Next:  make report, then open report.html'
+	@echo '       $(BIN)/python run.py --help'
+	@echo '       $(BIN)/python run.py -m method=random,herding,dm,datadam dataset=digits ipc=1,10 profile=fast'
 
 table-%: $(READY) ## a paper's table, e.g. table-datadam-1 PROFILE=smoke|fast|paper ARGS="device=cuda"
 	$(BIN)/python run.py experiment=$(subst -,_table,$*) profile=$(PROFILE) $(ARGS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -128,11 +127,12 @@ def typed(kind: type, node: Any, where: str) -> Any:
     content = OmegaConf.to_container(node, resolve=True)
     assert isinstance(content, dict)
     known = [field.name for field in fields(kind)]
-    for key in content:
+    items = {str(key): value for key, value in content.items()}
+    for key in items:
         if key not in known:
-            raise UserError(f"{prefix}{key}: unknown key; {closest(str(key), known)}")
+            raise UserError(f"{prefix}{key}: unknown key; {closest(key, known)}")
     schema = OmegaConf.structured(kind)
-    for key, value in content.items():
+    for key, value in items.items():
         try:
             schema[key] = value
         except OmegaConfBaseException as error:

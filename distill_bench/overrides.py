@@ -63,5 +63,6 @@ def _keys(group: str) -> set[str]:
     keys = set() if group else set(groups())
     for file in folder.glob("*.yaml"):
         content = OmegaConf.load(file)
-        keys |= {str(key) for key in content if key not in ("defaults", "hydra")} if isinstance(content, DictConfig) else set()
+        assert isinstance(content, DictConfig)
+        keys |= {str(key) for key in content} - {"defaults", "hydra"}
     return keys

@@ -74,10 +74,8 @@ def _prepare(config: DatasetConfig, data_root: Path, cache_root: Path) -> None:
     dataset = data.load(config, data_root, Cache(cache_root), torch.device("cpu"))
     print(f"loaded in {time.perf_counter() - started:.1f} s, fingerprint {dataset.fingerprint}")
     for name, split in (("train", dataset.train), ("test", dataset.test)):
-        counts = split.class_counts
-        print(
-            f"{name}: {len(split)} images, {int(counts.min())} to {int(counts.max())} in each of {len(counts)} classes"
-        )
+        smallest, largest = (int(v) for v in split.class_counts.aminmax())
+        print(f"{name}: {len(split)} images of {dataset.num_classes} classes, {smallest} to {largest} in each")
     size = config.channels * config.resolution**2 * (len(dataset.train) + len(dataset.test))
     print(f"{config.channels} x {config.resolution} x {config.resolution}, {size / 2**20:.0f} MiB as bytes")
     if not config.streamed:

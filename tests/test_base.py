@@ -94,7 +94,7 @@ def walk(ctx: Context, stop_after: int | None = None) -> dict[str, Any]:
     """A loop whose state depends on every step."""
     weights = torch.zeros(3, requires_grad=True)
     optimiser = torch.optim.SGD([weights], lr=0.1, momentum=0.9)
-    state = {"weights": weights, "optimiser": optimiser, "seen": torch.zeros((), dtype=torch.long)}
+    state: dict[str, Any] = {"weights": weights, "optimiser": optimiser, "seen": torch.zeros((), dtype=torch.long)}
     for step in ctx.loop("walk", 20, state):
         target = torch.randn(3, generator=generator(0, "walk", step))
         optimiser.zero_grad()

@@ -143,9 +143,11 @@ def test_a_content_key_follows_from_content_and_not_from_order() -> None:
 
 
 def test_two_processes_cannot_work_in_one_run(tmp_path: Path) -> None:
-    with RunFolder(tmp_path, "run").held(), pytest.raises(UserError, match="another process"), RunFolder(
-        tmp_path, "run"
-    ).held():
+    with (
+        RunFolder(tmp_path, "run").held(),
+        pytest.raises(UserError, match="another process"),
+        RunFolder(tmp_path, "run").held(),
+    ):
         pass
 
 

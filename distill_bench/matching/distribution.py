@@ -127,7 +127,12 @@ def _classes_per_chunk(ctx: Context, batch_real: int) -> int:
 
 @torch.no_grad()
 def _real_means(
-    train: Any, net: Any, statistics: Statistics, indices_KN: torch.Tensor, same: Callable[..., torch.Tensor], chunk: int
+    train: Any,
+    net: Any,
+    statistics: Statistics,
+    indices_KN: torch.Tensor,
+    same: Callable[..., torch.Tensor],
+    chunk: int,
 ) -> list[Weighted]:
     """Class means (K, D_l) of real images, a few classes at a time so that memory does not grow with K."""
     parts = []

@@ -15,7 +15,7 @@ __all__ = ["ConvNet", "depth_for"]
 
 
 def depth_for(resolution: int) -> int:
-    """Blocks by resolution: 8 and 16: 2, 28 and 32: 3, 64: 4, 128: 5, 256: 6 (8, 64 and 256 as recalled, others ours)."""
+    """Blocks by resolution: 8 and 16: 2, 28 and 32: 3, 64: 4, 128: 5, 256: 6 (64 and 256 as recalled, 8 our choice)."""
     return max(2, round(math.log2(resolution)) - 2)
 
 

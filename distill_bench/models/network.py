@@ -35,6 +35,7 @@ class Network(nn.Module):
         self.resolution = resolution
         self.blocks = nn.ModuleList()
         self.pools: list[Pooling] = []  # after each block
+        self.largest_map: int  # C H W of the largest map of one network, for one image
         self.classifier: Classifier
 
     def times(self, copies: int) -> Self:

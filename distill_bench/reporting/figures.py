@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["accuracy_against_ipc", "curves", "error_against_components", "image_grid"]
+__all__ = ["PALETTE", "accuracy_against_ipc", "curves", "error_against_components", "image_grid", "save_figure"]
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow is too pale for lines
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -79,7 +79,7 @@ def curves(path: Path, points: Iterable[Mapping[str, Any]]) -> bool:
         if len(shown) > _MOST_PANELS:
             figure.supxlabel(f"first {_MOST_PANELS} of {len(shown)} curves", fontsize=9, color="#555555")
 
-    return _save(path, min(len(shown), _MOST_PANELS), (3.1, 2.0), draw)
+    return save_figure(path, min(len(shown), _MOST_PANELS), (3.1, 2.0), draw)
 
 
 def _curve(axes: Axes, trace: Sequence[tuple[int, float]], colour: str) -> None:
@@ -117,7 +117,7 @@ def _against(path: Path, table: Sequence[Row], metrics: Sequence[str], size: re.
         papers = any(r.paper is not None for p in panels.values() for line in p.values() for r in line.values())
         _legend(figure, names, papers, any(_ceiling(table, place) for place in panels))
 
-    return _save(path, len(panels), (4.2, 3.1), draw)
+    return save_figure(path, len(panels), (4.2, 3.1), draw)
 
 
 def _lines(axes: Axes, lines: Mapping[str, Mapping[int, Row]], names: Sequence[str], sizes: Sequence[int]) -> None:
@@ -170,7 +170,7 @@ def _legend(figure: Figure, names: Sequence[str], papers: bool, ceiling: bool) -
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7))
 
 
-def _save(path: Path, count: int, size: tuple[float, float], draw: Callable[[Figure, list[Axes]], None]) -> bool:
+def save_figure(path: Path, count: int, size: tuple[float, float], draw: Callable[[Figure, list[Axes]], None]) -> bool:
     """A figure of `count` panels, up to three in a row, the same bytes for the same content."""
     from matplotlib.figure import Figure
 

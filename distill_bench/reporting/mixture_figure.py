@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distill_bench.reporting.figures import PALETTE, _save
+from distill_bench.reporting.figures import PALETTE, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +29,9 @@ def draw_mixture(path: Path, original: MixtureArrays, reduced: MixtureArrays) ->
     of the marginal of the first two coordinates.
     """
     if original[1].shape[1] == 1:
-        _save(path, 1, (7.0, 3.8), lambda _, panels: _draw_curves(panels[0], original, reduced))
+        save_figure(path, 1, (7.0, 3.8), lambda _, panels: _draw_curves(panels[0], original, reduced))
     else:
-        _save(path, 2, (4.2, 4.0), lambda figure, panels: _draw_contours(figure, panels, original, reduced))
+        save_figure(path, 2, (4.2, 4.0), lambda figure, panels: _draw_contours(figure, panels, original, reduced))
 
 
 def _draw_curves(panel: Axes, original: MixtureArrays, reduced: MixtureArrays) -> None:

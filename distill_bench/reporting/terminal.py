@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_bench.reporting.cells import FULL
+from distill_bench.reporting.figures import accuracy_against_ipc
 from distill_bench.reporting.layout import Pivot, pivots
 from distill_bench.reporting.numbers import heading, span
 from distill_bench.reporting.reference import reference_file, reference_folder
@@ -40,7 +41,8 @@ def show_sweep(
 ) -> None:
     """Print the table of the finished runs of a sweep; for an experiment, merge it into the experiment's table.
 
-    ``datadam_table1`` is kept as `datadam/table1.md` and `.csv` under `results_root`, beside the paper's numbers.
+    ``datadam_table1`` is kept as `datadam/table1.md` and `.csv` under `results_root`, beside the paper's numbers,
+    with a figure of accuracy against images per class where there is one to draw.
     """
     from rich.markup import escape
 
@@ -48,14 +50,28 @@ def show_sweep(
     console = console or _console()
     if results:
         console.print(pivot(results))
+        _show_pictures(results, console)
     if not experiment:
         return
     known = reference_folder(results_root) / f"{experiment}.csv"
-    table = rows(results, reference_file(known) if known.exists() else ())
+    reference = reference_file(known) if known.exists() else []
+    table = rows(results, reference)
     paper, _, name = experiment.rpartition("_")
     stem = results_root / (paper or experiment) / name
     write_table(stem, table, title=experiment.replace("_", ", "), command=f"python run.py experiment={experiment}")
     console.print(escape(f"table: {stem}.md, {stem}.csv"), style="dim", soft_wrap=True)
+    if accuracy_against_ipc(stem.with_suffix(".png"), results, reference):
+        console.print(escape(f"figure: {stem}.png"), style="dim", soft_wrap=True)
+
+
+def _show_pictures(results: Sequence[Result], console: Console) -> None:
+    """Where the picture of each method's last run lies."""
+    from rich.markup import escape
+
+    last = {result.method: result.artifact("picture") for result in results}
+    for method, picture in last.items():
+        if picture is not None:
+            console.print(escape(f"picture of {method}: {picture}"), style="dim", soft_wrap=True)
 
 
 def pivot(results: Iterable[Result]) -> Group:

@@ -10,7 +10,7 @@ __all__ = ["drop_epoch", "learning_rates", "sgd_step"]
 
 
 def drop_epoch(epochs: int) -> int:
-    """The first epoch at the lower rate, E // 2 + 2: the published loop rebuilds its optimiser after epoch E // 2 + 1."""
+    """The first epoch at the lower rate, E // 2 + 2: the published loop rebuilds its optimiser after E // 2 + 1."""
     return epochs // 2 + 2
 
 

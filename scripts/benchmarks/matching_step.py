@@ -2,8 +2,8 @@
 
 The reference is written as the published codes are: a Python loop over classes for sampling and augmentation, the
 parameters of an augmentation as a list of tensors image by image, a network built anew each step, activations taken by
-hooks and cloned, class means moved to the CPU layer by layer. Both get the same network, real images and (for the check)
-no augmentation; the losses must then be equal.
+hooks and cloned, class means moved to the CPU layer by layer. For the check both get the same network and real images
+and no augmentation; the losses must then be equal.
 """
 
 from __future__ import annotations
@@ -105,11 +105,14 @@ def plain_loss(
     n, m = len(real[0]), len(synthetic[0])
     loss = torch.zeros(())
     for k in range(K):
-        difference = output_real[k * n : (k + 1) * n].mean(0).cpu() - output_synthetic[k * m : (k + 1) * m].mean(0).cpu()
+        difference = (
+            output_real[k * n : (k + 1) * n].mean(0).cpu() - output_synthetic[k * m : (k + 1) * m].mean(0).cpu()
+        )
         loss = loss + (difference**2).sum()
     for layer in range(2 if with_attention else 0):
         z_real, z_synthetic = (
-            nn.functional.normalize((maps.abs() ** 4).sum(1).flatten(1), dim=1) for maps in (maps_real[layer], taken[layer])
+            nn.functional.normalize((maps.abs() ** 4).sum(1).flatten(1), dim=1)
+            for maps in (maps_real[layer], taken[layer])
         )
         for k in range(K):
             difference = z_real[k * n : (k + 1) * n].mean(0).cpu() - z_synthetic[k * m : (k + 1) * m].mean(0).cpu()

@@ -12,7 +12,7 @@ Shares of a step's time, measured on its own: `augmentation_share`, `model_share
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -40,25 +40,37 @@ class Case:
     """A synthetic set, the images it is tested on, and a student."""
 
     name: str
-    images: Tensor
-    labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
+    data: tuple[Tensor, Tensor]  # images, labels
+    test: tuple[Tensor, Tensor]
     width: int
     epochs: int
     strategy: str
     seeds: list[int] = field(default_factory=lambda: SEEDS)
 
+    @property
+    def device(self) -> torch.device:
+        return self.data[0].device
+
     def build(self) -> nn.Module:
-        channels, resolution = self.images.shape[1], self.images.shape[-1]
+        _, channels, resolution, _ = self.data[0].shape
         config = StudentConfig(width=self.width)
-        return models.build(config, channels=channels, num_classes=K, resolution=resolution).to(self.images.device)
+        return models.build(config, channels=channels, num_classes=K, resolution=resolution).to(self.device)
+
+    def plain(self) -> nn.Module:
+        """The same ConvNet as torch's own modules in a row."""
+        _, channels, size, _ = self.data[0].shape
+        layers: list[nn.Module] = []
+        for _ in range(models.depth_for(size)):
+            norm = nn.GroupNorm(self.width, self.width)
+            layers += [nn.Conv2d(channels, self.width, 3, padding=1), norm, nn.ReLU(inplace=True), nn.AvgPool2d(2)]
+            channels, size = self.width, size // 2
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(self.width * size * size, K)).to(self.device)
 
     def __len__(self) -> int:
-        return len(self.test_images)
+        return len(self.test[0])
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        yield from zip(self.test_images.split(size), self.test_labels.split(size), strict=True)
+        yield from zip(self.test[0].split(size), self.test[1].split(size), strict=True)
 
 
 def plain_augment(x: Tensor, strategy: str) -> Tensor:
@@ -124,22 +136,22 @@ def plain_epoch(net: nn.Module, loader: Any, optimiser: torch.optim.Optimizer | 
     return right / seen
 
 
-def plain_students(case: Case, starts: list[dict[str, Tensor]] | None = None) -> list[nn.Module]:
-    """The networks one after another, each tested; the starts are given only to compare results."""
+def plain_students(case: Case, starts: Sequence[nn.Module] = ()) -> list[nn.Module]:
+    """The networks one after another, each tested; `starts` have the weights to begin with, to compare results."""
     nets = []
-    for start in starts or [None] * len(case.seeds):
-        net = case.build()
-        if start is not None:
-            net.load_state_dict(start)
+    for number in range(len(case.seeds)):
+        net = case.plain()
+        if starts:
+            net.load_state_dict(dict(zip(net.state_dict(), starts[number].state_dict().values(), strict=True)))
         rate = 0.01
-        loader = DataLoader(TensorDataset(case.images, case.labels), batch_size=256, shuffle=True)
+        loader = DataLoader(TensorDataset(*case.data), batch_size=256, shuffle=True)
         optimiser = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
         for epoch in range(case.epochs + 1):
             plain_epoch(net, loader, optimiser, case.strategy)
             if epoch == case.epochs // 2 + 1:
                 rate *= 0.1
                 optimiser = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
-        test = DataLoader(TensorDataset(case.test_images, case.test_labels), batch_size=256)
+        test = DataLoader(TensorDataset(*case.test), batch_size=256)
         plain_epoch(net, test, None, "")
         nets.append(net)
     return nets
@@ -147,10 +159,11 @@ def plain_students(case: Case, starts: list[dict[str, Tensor]] | None = None) ->
 
 def our_students(case: Case, batching: Batching) -> training.Students:
     """The same through the package."""
+    images, labels = case.data
+    protocol = ProtocolConfig(batching=batching, augment=bool(case.strategy))
     students = training.train_students(
-        case.build, lambda i: case.images[i], case.labels, ProtocolConfig(batching=batching, augment=bool(case.strategy)),
-        epochs=case.epochs, seeds=case.seeds, augmentation=case.strategy, device=case.images.device,
-        loop=lambda _name, total, _state: iter(range(total)),
+        case.build, lambda i: images[i], labels, protocol, epochs=case.epochs, seeds=case.seeds,
+        augmentation=case.strategy, device=case.device, loop=lambda _name, total, _state: iter(range(total)),
     )  # fmt: skip
     training.test_accuracy(students, case)
     return students
@@ -158,12 +171,9 @@ def our_students(case: Case, batching: Batching) -> training.Students:
 
 def same_logits(case: Case) -> dict[Batching, bool]:
     """Whether both ways end at the same logits when nothing is random, for each way of batching."""
-    quiet, starts = replace(case, strategy="", epochs=min(case.epochs, 3), seeds=SEEDS[:2]), []
-    for seed in quiet.seeds:
-        net = case.build()
-        training.initialise(net, [seed])
-        starts.append({name: value.clone() for name, value in net.state_dict().items()})
-    some, nets = case.test_images[:50], plain_students(quiet, starts)
+    quiet = replace(case, strategy="", epochs=min(case.epochs, 3), seeds=SEEDS[:2])
+    starts = [training.initialise(case.build(), [seed]) for seed in quiet.seeds]
+    some, nets = case.test[0][:50], plain_students(quiet, starts)
     with torch.no_grad():
         theirs = torch.stack([net.eval()(some) for net in nets])
     ways = (Batching.sequential, Batching.stacked)
@@ -172,14 +182,15 @@ def same_logits(case: Case) -> dict[Batching, bool]:
 
 def shares(case: Case) -> dict[str, float]:
     """Seconds of one step of one network in augmentation, and in forward and backward passes, as shares of both."""
-    net, x = case.build(), case.images[None]
+    net, (images, labels) = case.build(), case.data
+    x = images[None]
     draws = [augment.draw(case.strategy, 1, x.shape[1], generator(0, "share", i)) for i in range(12)]
     draws = [augment.Draw(draw.families, draw.uniforms.to(x.device)) for draw in draws]
-    piece = max(1, min(len(case.images), images_per_pass(net, x.device) or len(case.images)))
+    piece = images_per_pass(net, x.device) or len(images)
 
     def model() -> None:
-        for some, labels in zip(case.images.split(piece), case.labels.split(piece), strict=True):
-            F.cross_entropy(net(some), labels).backward()
+        for some, answers in zip(images.split(piece), labels.split(piece), strict=True):
+            F.cross_entropy(net(some), answers).backward()
 
     families, passes = median_seconds([lambda: [augment.apply(draw, x) for draw in draws], model], repeats=3)
     families /= len(draws)
@@ -194,19 +205,24 @@ def cases(device: torch.device) -> list[Case]:
     images = patterns[labels] + torch.randn(K * IPC, 3, 32, 32, generator=draws)
     test_labels = torch.arange(K).repeat_interleave(20)
     test = patterns[test_labels] + torch.randn(len(test_labels), 3, 32, 32, generator=draws)
-    colour = [tensor.to(device) for tensor in (images, labels, test, test_labels)]
+    colour = {"data": on(device, images, labels), "test": on(device, test, test_labels)}
 
     digits = load_digits()
     x, y = torch.tensor(digits.images, dtype=torch.float32)[:, None], torch.tensor(digits.target)
     x = (x - x.mean()) / x.std()
     first = torch.cat([(y == k).nonzero()[:IPC, 0] for k in range(K)])
-    grey = [tensor.to(device) for tensor in (x[first], y[first], x[1200:], y[1200:])]
-    all_families = "color_crop_cutout_flip_scale_rotate"
+    grey = {"data": on(device, x[first], y[first]), "test": on(device, x[1200:], y[1200:])}
+    every = "color_crop_cutout_flip_scale_rotate"
     return [
-        Case("ConvNet-3 width 128, 32 pixels", *colour, width=128, epochs=1, strategy=all_families),
-        Case("ConvNet-3 width 32, 32 pixels", *colour, width=32, epochs=7, strategy=all_families),
-        Case("ConvNet-2 width 16, digits", *grey, width=16, epochs=39, strategy="color_crop_cutout_scale_rotate"),
+        Case("ConvNet-3 width 128, 32 pixels", **colour, width=128, epochs=1, strategy=every),
+        Case("ConvNet-3 width 32, 32 pixels", **colour, width=32, epochs=4, strategy=every),
+        Case("ConvNet-2 width 16, digits", **grey, width=16, epochs=24, strategy="color_crop_cutout_scale_rotate"),
     ]
+
+
+def on(device: torch.device, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """A labelled set on the device."""
+    return images.to(device), labels.to(device)
 
 
 def run() -> list[dict[str, Any]]:
@@ -219,7 +235,7 @@ def run() -> list[dict[str, Any]]:
             [*functions, partial(plain_students, case)], repeats=2 if case.width == 128 else 3, warmup=0
         )
         equal, parts = same_logits(case), shares(case)
-        together = networks_together(case.build(), Batching.auto, len(SEEDS), len(case.images), device)
+        together = networks_together(case.build(), Batching.auto, len(SEEDS), K * IPC, device)
         for way, seconds in zip(ways, ours, strict=True):
             rows.append(
                 {

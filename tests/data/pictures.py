@@ -18,6 +18,7 @@ from distill_bench.config import typed
 from distill_bench.data.locate import Layout, locate
 from distill_bench.errors import UserError
 from distill_bench.groups import DatasetConfig
+from distill_bench.seeding import derive
 from distill_bench.store import Cache
 from tests.conftest import REPOSITORY
 
@@ -42,7 +43,7 @@ def picture_folder(root: Path, train: tuple[int, ...] = (6, 4, 5), test: tuple[i
                 suffix = "jpg" if (k, i) == (0, 0) else "png"
                 grey = "L" if (k, i) == (1, 1) else "RGB"
                 size = (12 + i, 10) if i % 2 else (9, 14 + k)
-                picture(root / part / name / f"{i}.{suffix}", hash((part, k, i)) % 2**32, size, grey)
+                picture(root / part / name / f"{i}.{suffix}", derive(0, part, k, i) % 2**32, size, grey)
     return root
 
 

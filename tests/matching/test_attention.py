@@ -18,7 +18,7 @@ def by_definition(f: torch.Tensor, p: float) -> torch.Tensor:
     """Sum over channels of |f|^p, flattened, divided by its norm, sample by sample."""
     rows = []
     for sample in f:
-        z = sum(channel.abs() ** p for channel in sample).flatten()  # type: ignore[union-attr]
+        z = sum(channel.abs() ** p for channel in sample).flatten()
         rows.append(z / max(float(z.norm()), 1e-12))
     return torch.stack(rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def test_the_depth_of_a_convnet_follows_the_resolution(resolution: int, channels
 
 
 def test_features_are_relu_maps_before_pooling_and_the_flattened_pooled_last_block() -> None:
-    net = models.build(StudentConfig(width=8), channels=3, num_classes=10, resolution=32)
+    net: Any = models.build(StudentConfig(width=8), channels=3, num_classes=10, resolution=32)
     features = net(images(2, 3, 32), features=True)
     torch.testing.assert_close(features.embedding, F.avg_pool2d(features.maps[-1], 2).flatten(1))
     torch.testing.assert_close(net.classifier(features.embedding), features.logits)
@@ -90,8 +91,8 @@ def test_only_batch_norm_lets_samples_see_each_other(norm: Norm) -> None:
 
 
 def test_instance_norm_removes_the_mean_and_scale_of_each_map() -> None:
-    layer = models.build(StudentConfig(width=8), channels=3, num_classes=10, resolution=32).blocks[0][1]
-    out = layer(3 + 5 * images(4, 8, 16))
+    net: Any = models.build(StudentConfig(width=8), channels=3, num_classes=10, resolution=32)
+    out = net.blocks[0][1](3 + 5 * images(4, 8, 16))
     torch.testing.assert_close(out.mean((2, 3)), torch.zeros(4, 8), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.var((2, 3), correction=0), torch.ones(4, 8), atol=1e-4, rtol=0)
 
@@ -116,9 +117,9 @@ def test_other_networks_side_by_side_equal_each_on_its_own(name: str) -> None:
     assert_side_by_side(models.build(StudentConfig(name=name), channels=3, num_classes=5, resolution=8))
 
 
-def assert_side_by_side(single: torch.nn.Module) -> None:
+def assert_side_by_side(single: Any) -> None:
     """Equal logits for images of their own and for shared ones, with parameters concatenated on their first axis."""
-    together = single.times(3)  # type: ignore[operator]
+    together = single.times(3)
     models.reinitialise(together, generator(0, "weights"))
     states = [{k: v.chunk(3)[i] if v.ndim else v for k, v in together.state_dict().items()} for i in range(3)]
     own = torch.stack([images(2, 3, 8), -images(2, 3, 8), 2 * images(2, 3, 8)])
@@ -133,12 +134,12 @@ def assert_side_by_side(single: torch.nn.Module) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_closest() -> None:
-    with pytest.raises(UserError, match="did you mean 'resnet50'.*allowed: convnet, alexnet"):
+    with pytest.raises(UserError, match=r"did you mean 'resnet50'.*allowed: convnet, alexnet"):
         models.build(StudentConfig(name="resnt50"), channels=3, num_classes=10, resolution=32)
 
 
 def test_a_network_too_deep_for_its_images_is_an_error_that_says_so() -> None:
-    with pytest.raises(UserError, match="student.depth=5: must be at most 3 for 8-pixel images"):
+    with pytest.raises(UserError, match=r"student.depth=5: must be at most 3 for 8-pixel images"):
         models.build(StudentConfig(depth=5), channels=1, num_classes=10, resolution=8)
 
 

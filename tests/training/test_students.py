@@ -43,7 +43,7 @@ class Digits:
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for part in zip(*(tensor.split(size) for tensor in self.test), strict=True):
             self.read += 1
-            yield part  # type: ignore[misc]
+            yield part
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_nothing_is_drawn_from_the_global_generator(digits: Digits) -> None:
     for seed in (0, 1):
         torch.manual_seed(seed)
         results.append(train(digits))
-    assert_same(*results, 0)
+    assert_same(results[0], results[1], 0)
 
 
 @pytest.mark.parametrize("batching", [Batching.stacked, Batching.sequential], ids=lambda batching: batching.name)

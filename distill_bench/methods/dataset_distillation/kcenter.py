@@ -23,7 +23,7 @@ class Config:
 
 INFO = MethodInfo(
     task="dataset_distillation",
-    paper="baseline: Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018, arXiv 1708.00489",
+    paper="baseline: A Core-Set Approach, ICLR 2018, arXiv 1708.00489",
     summary="real images that cover their class",
     uses=("dataset", "ipc", "student", "protocol"),
 )

@@ -18,13 +18,13 @@ from distill_bench.methods.dataset_distillation import datadam, dm
 WORDS = ["method=datadam", "dataset=digits", "ipc=1", "profile=smoke"]
 
 
-def feature_maps(images: int, seed: int, layers: int = 3) -> SimpleNamespace:
+def feature_maps(images: int, seed: int, layers: int = 3) -> Any:
     draws = torch.Generator().manual_seed(seed)
     maps = [torch.randn(images, 4, 6, 6, generator=draws, dtype=torch.float64).relu() for _ in range(layers)]
     return SimpleNamespace(maps=maps, embedding=maps[-1].flatten(1))
 
 
-def means(features: SimpleNamespace, cfg: datadam.Config, classes: int) -> list[tuple[float, torch.Tensor]]:
+def means(features: Any, cfg: datadam.Config, classes: int) -> list[tuple[float, torch.Tensor]]:
     return [(w, v.unflatten(0, (classes, -1)).mean(1)) for w, v in datadam.statistics(features, cfg)]
 
 

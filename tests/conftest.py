@@ -69,7 +69,7 @@ def context(tmp_path: Path) -> Callable[..., Context]:
 
         ctx = make_context(make_plan(*words, roots=tmp_path), Interrupt())
         ctx.folder.path.mkdir(parents=True, exist_ok=True)
-        ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device)
+        ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device, ctx.seed)
         return ctx
 
     return make

@@ -50,11 +50,14 @@ class ImageDataset:
     test: Split
 
 
-def load(config: DatasetConfig, data_root: Path, cache: Cache, device: torch.device) -> ImageDataset:
+def load(
+    config: DatasetConfig, data_root: Path, cache: Cache, device: torch.device, seed: int = 0
+) -> ImageDataset:
     """Read (first download, if absent) the data set of `config`, and put it on `device`.
 
     Folders of images are decoded once, into `cache`; then, or if they are streamed, nothing is decoded here.
-    Raises UserError, one line, naming the file, folder or key that is wrong.
+    `seed` changes the permutation of `shuffled_labels`, nothing else. Raises UserError, one line, naming the file,
+    folder or key that is wrong.
     """
     location = locate(config, data_root)
     if location.layout is Layout.absent:
@@ -63,7 +66,7 @@ def load(config: DatasetConfig, data_root: Path, cache: Cache, device: torch.dev
     shape = Shape(config.channels, config.resolution, found.side)
     if not config.streamed:
         found = _decoded(found, shape, cache, config.name)
-    train_labels, test_labels = _labels(found, config)
+    train_labels, test_labels = _labels(found, config, seed)
     content = {
         "pixels": [found.train.digest, found.test.digest],
         "labels": [hashlib.sha256(part.numpy().data).hexdigest() for part in (train_labels, test_labels)],
@@ -121,7 +124,7 @@ def _decoded(found: Found, shape: Shape, cache: Cache, name: str) -> Found:
     return replace(found, train=images(found.train, "train"), test=images(found.test, "test"))
 
 
-def _labels(found: Found, config: DatasetConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def _labels(found: Found, config: DatasetConfig, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Labels of both parts; UserError for a class of which images are missing."""
     train, test = (torch.as_tensor(part.labels) for part in (found.train, found.test))
     classes = len(found.class_names)
@@ -131,7 +134,7 @@ def _labels(found: Found, config: DatasetConfig) -> tuple[torch.Tensor, torch.Te
             missing = f"class {found.class_names[k]} has {count} {part} images, not {least}"
             raise UserError(f"dataset={config.name}: {missing}; are all its files there?")
     if config.shuffled_labels:
-        train = train[torch.randperm(len(train), generator=generator(0, "shuffled labels"))]
+        train = train[torch.randperm(len(train), generator=generator(seed, "shuffled labels"))]
     return train, test
 
 

@@ -32,9 +32,9 @@ class TimmNetwork(nn.Module):
                 f"student.name={name}: unknown; did you mean {match[0]!r}? "
                 "allowed: convnet, alexnet, vgg11, resnet18, or any model name of timm"
             )
-        options = {"pretrained": False, "num_classes": num_classes, "in_chans": channels}
+        options: dict[str, Any] = {"pretrained": False, "num_classes": num_classes, "in_chans": channels}
         try:
-            self.net = timm.create_model(name, img_size=resolution, **options)
+            self.net: Any = timm.create_model(name, img_size=resolution, **options)
         except TypeError:  # a model for images of any size
             self.net = timm.create_model(name, **options)
         self._check(name, channels, resolution)

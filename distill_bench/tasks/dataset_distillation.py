@@ -19,7 +19,7 @@ def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
     Measures: `accuracy` of each evaluation network at the last epoch, for every architecture of the protocol;
     with `protocol.ceiling` also `full_data_accuracy`. UserError if a class has fewer images than IPC.
     """
-    ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device)
+    ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device, ctx.seed)
     smallest = int(ctx.dataset.train.class_counts.min())
     wanted = ctx.ipc.images_per_class
     require(wanted <= smallest, "ipc.images_per_class", wanted, f"at most {smallest}, the images of the smallest class")

@@ -16,7 +16,7 @@ __all__ = ["images_per_pass", "networks_together"]
 
 CPU_MAP = 1 << 23  # bytes of a pass's largest map: larger ones are given back to the system and faulted in anew
 GPU_MAP = 1 << 30  # bytes: bounds memory; not tuned
-CPU_STACK = 1 << 21  # bytes of the largest map of all the networks, up to which one pass for all was faster
+CPU_STACK = 1 << 22  # bytes of the largest map of all the networks, up to which one pass for all was not slower
 
 
 def networks_together(net: nn.Module, batching: Batching, count: int, batch: int, device: torch.device) -> int:

@@ -205,18 +205,18 @@ def cases(device: torch.device) -> list[Case]:
     images = patterns[labels] + torch.randn(K * IPC, 3, 32, 32, generator=draws)
     test_labels = torch.arange(K).repeat_interleave(20)
     test = patterns[test_labels] + torch.randn(len(test_labels), 3, 32, 32, generator=draws)
-    colour = {"data": on(device, images, labels), "test": on(device, test, test_labels)}
+    colour = on(device, images, labels), on(device, test, test_labels)
 
     digits = load_digits()
     x, y = torch.tensor(digits.images, dtype=torch.float32)[:, None], torch.tensor(digits.target)
     x = (x - x.mean()) / x.std()
     first = torch.cat([(y == k).nonzero()[:IPC, 0] for k in range(K)])
-    grey = {"data": on(device, x[first], y[first]), "test": on(device, x[1200:], y[1200:])}
+    grey = on(device, x[first], y[first]), on(device, x[1200:], y[1200:])
     every = "color_crop_cutout_flip_scale_rotate"
     return [
-        Case("ConvNet-3 width 128, 32 pixels", **colour, width=128, epochs=1, strategy=every),
-        Case("ConvNet-3 width 32, 32 pixels", **colour, width=32, epochs=4, strategy=every),
-        Case("ConvNet-2 width 16, digits", **grey, width=16, epochs=24, strategy="color_crop_cutout_scale_rotate"),
+        Case("ConvNet-3 width 128, 32 pixels", *colour, width=128, epochs=1, strategy=every),
+        Case("ConvNet-3 width 32, 32 pixels", *colour, width=32, epochs=4, strategy=every),
+        Case("ConvNet-2 width 16, digits", *grey, width=16, epochs=24, strategy="color_crop_cutout_scale_rotate"),
     ]
 
 

@@ -15,7 +15,7 @@ from distill_bench.seeding import generator
 ALL = "color_crop_cutout_flip_scale_rotate"
 DRAWS = 10_000
 
-RANGES = {
+RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "color": {"shift": (-0.5, 0.5), "saturate": (0, 2), "contrasted": (0.5, 1.5)},
     "crop": {"down": (-4, 4), "right": (-4, 4)},
     "cutout": {"row": (0, 32), "column": (0, 32)},

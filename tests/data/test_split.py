@@ -112,8 +112,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[data.ImageDataset, d
     """One folder, resident and streamed."""
     root = tmp_path_factory.mktemp("both")
     picture_folder(root / "pictures")
-    config = {"mean": [0.4] * 3, "std": [0.2] * 3}
-    return tuple(loaded(folder_config(root / "pictures", streamed=s, **config), root) for s in (False, True))  # type: ignore[return-value]
+    fields = {"mean": [0.4] * 3, "std": [0.2] * 3}
+    resident, streamed = (loaded(folder_config(root / "pictures", streamed=s, **fields), root) for s in (False, True))
+    return resident, streamed
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

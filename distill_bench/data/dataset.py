@@ -50,9 +50,7 @@ class ImageDataset:
     test: Split
 
 
-def load(
-    config: DatasetConfig, data_root: Path, cache: Cache, device: torch.device, seed: int = 0
-) -> ImageDataset:
+def load(config: DatasetConfig, data_root: Path, cache: Cache, device: torch.device, seed: int = 0) -> ImageDataset:
     """Read (first download, if absent) the data set of `config`, and put it on `device`.
 
     Folders of images are decoded once, into `cache`; then, or if they are streamed, nothing is decoded here.

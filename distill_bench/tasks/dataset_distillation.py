@@ -33,7 +33,9 @@ def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
     if ctx.protocol.ceiling:
         ceiling = training.full_data_networks(ctx).accuracies
         measures.append(Measure(name="full_data_accuracy", values=ceiling, facets={"student": ctx.student.name}))
-    return Outcome(measures, artifacts, {"data_fingerprint": ctx.dataset.fingerprint})
+    # a control permutes the labels anew for each seed: its seeds are repeats all the same, not different data
+    provenance = {} if ctx.dataset_config.shuffled_labels else {"data_fingerprint": ctx.dataset.fingerprint}
+    return Outcome(measures, artifacts, provenance)
 
 
 def _keep(ctx: Context, synthetic: SyntheticSet) -> dict[str, str]:

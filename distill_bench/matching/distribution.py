@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from distill_bench import augment, models
+from distill_bench import augment, models, training
 from distill_bench.contract import Context, SyntheticSet
 from distill_bench.groups import FeatureSource, Init, Norm
 from distill_bench.matching.coresets import select_coreset
@@ -145,9 +145,15 @@ def _real_means(
 
 
 def _class_means(net: Any, statistics: Statistics, images_KNCHW: torch.Tensor) -> list[Weighted]:
-    """Class means (K, D_l) of each layer's statistic, one forward pass over all the images."""
-    features = net(images_KNCHW.flatten(0, 1), features=True)
-    return [(w, values.unflatten(0, images_KNCHW.shape[:2]).mean(1)) for w, values in statistics(features)]
+    """Class means (K, D_l) of each layer's statistic, over all the images together.
+
+    Images go through the network in pieces whose activations stay in the cache, where that cannot change the result.
+    """
+    images = images_KNCHW.flatten(0, 1)
+    size = training.images_per_pass(net, images.device) or len(images)
+    parts = [statistics(net(piece, features=True)) for piece in images.split(size)]
+    layers = [(layer[0][0], torch.cat([values for _, values in layer])) for layer in zip(*parts, strict=True)]
+    return [(weight, values.unflatten(0, images_KNCHW.shape[:2]).mean(1)) for weight, values in layers]
 
 
 def _warn_of_overshoot(images: torch.Tensor) -> None:

@@ -1,5 +1,6 @@
 """Students trained from scratch, and how well they do."""
 
+from distill_bench.training.batching import images_per_pass
 from distill_bench.training.evaluation import FullData, evaluate, full_data_networks, student_parts
 from distill_bench.training.features import embeddings
 from distill_bench.training.schedule import learning_rates
@@ -11,6 +12,7 @@ __all__ = [
     "embeddings",
     "evaluate",
     "full_data_networks",
+    "images_per_pass",
     "initialise",
     "learning_rates",
     "student_parts",

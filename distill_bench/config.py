@@ -15,6 +15,7 @@ from distill_bench.catalogue import method_module
 from distill_bench.contract import MethodInfo
 from distill_bench.errors import UserError, closest, require
 from distill_bench.groups import GROUPS, ProfileConfig
+from distill_bench.overrides import without_places
 from distill_bench.store import content_key
 
 __all__ = ["Plan", "Settings", "plan_run", "typed"]
@@ -115,7 +116,7 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], overrides: Sequence
         tracker=typed(TrackerConfig, config.tracker, "tracker"),
         labels=_labels(info, choices, groups, profile.name),
         identity=_identity(method, groups, info, settings.seed, profile.name),
-        command=_command(overrides),
+        command=" ".join(["python run.py", *without_places(overrides)]),
     )
     _check_ipc(plan)
     return plan
@@ -191,13 +192,6 @@ def _identity(method: Any, groups: Mapping[str, Any], info: MethodInfo, seed: in
     if "dataset" in used and used["dataset"]["source"] != "imagefolder":
         del used["dataset"]["folder"]  # where a known data set lies does not change what it is
     return {"method": plain(method), **used, "seed": seed, "profile": profile}
-
-
-def _command(overrides: Sequence[str]) -> str:
-    """The command that makes this run again, without the paths of one machine."""
-    roots = ("data_root=", "runs_root=", "cache_root=", "results_root=", "force=")
-    words = [word for word in overrides if not word.startswith((*roots, "hydra"))]
-    return " ".join(["python run.py", *words])
 
 
 def _check_ipc(plan: Plan) -> None:

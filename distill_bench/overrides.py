@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from distill_bench.catalogue import conf_dir, group_options
 from distill_bench.errors import UserError, closest
 
-__all__ = ["check_choices", "explain", "groups", "quote_numbers"]
+__all__ = ["check_choices", "explain", "groups", "quote_numbers", "without_places"]
 
 _IPC = re.compile(r"^(?P<key>ipc)=(?P<sizes>\d+(,\d+)*)$")
 _CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w.'\"-]+(,[\w.'\"-]+)*)$")
@@ -53,6 +54,12 @@ def explain(error: Exception) -> str:
     group, _, name = key.rpartition(".")
     known = _keys(group)
     return f"{key}: unknown key; {closest(name, known)}" if known else f"{key}: unknown key"
+
+
+def without_places(words: Sequence[str]) -> list[str]:
+    """The words that say what a run is, without those that say where things lie on one machine."""
+    places = ("data_root=", "runs_root=", "cache_root=", "results_root=", "force=", "threads=", "hydra")
+    return [word for word in words if not word.startswith(places)]
 
 
 def _keys(group: str) -> set[str]:

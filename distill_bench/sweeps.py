@@ -10,6 +10,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 
 from distill_bench.files import write_json
+from distill_bench.overrides import without_places
 
 __all__ = ["Summary", "outcomes", "record"]
 
@@ -17,7 +18,7 @@ __all__ = ["Summary", "outcomes", "record"]
 def record(path: Path, overrides: list[str], status: str, **content: str) -> None:
     """Write what became of one cell: `status` is done, invalid (wrong input) or failed."""
     if status != "done":
-        print(f"{status}: {' '.join(overrides)}: {content['error']}", file=sys.stderr, flush=True)
+        print(f"{status}: {' '.join(without_places(overrides))}: {content['error']}", file=sys.stderr, flush=True)
     write_json(path, {"overrides": overrides, "status": status, **content})
 
 
@@ -42,6 +43,8 @@ class Summary(Callback):
             return
         print(f"\n{len(bad)} of {len(cells)} cells did not finish:", file=sys.stderr)
         for cell in bad:
-            print(f"  {cell['status']}: {' '.join(cell['overrides'])}: {cell['error']}", file=sys.stderr)
+            print(
+                f"  {cell['status']}: {' '.join(without_places(cell['overrides']))}: {cell['error']}", file=sys.stderr
+            )
         print(f"  (details: {config.hydra.sweep.dir})", file=sys.stderr, flush=True)
         raise SystemExit(1 if any(cell["status"] == "failed" for cell in bad) else 2)

@@ -142,6 +142,8 @@ def _with_variants(found: Iterable[Series]) -> list[Series]:
         configs = [flat(series.config) for series in group]
         keys = {key: None for config in configs for key in config}
         differing = [key for key in keys if len({json.dumps(config.get(key)) for config in configs}) > 1]
+        if len(differing) > 1:
+            differing = [key for key in differing if key != "data"]  # a fingerprint tells a reader least
         for series, config in zip(group, configs, strict=True):
             words = [f"{key.removeprefix('method.')}={config.get(key)}" for key in differing]
             named.append(replace(series, variant=", ".join(words)))

@@ -185,7 +185,7 @@ def run() -> list[dict[str, Any]]:
         ("dm", dm.statistics, 32, 32),
     ]:
         ours, reference, equal = _steps(name, statistics, batch_real, width, device)
-        seconds, plain = median_seconds([ours, reference], repeats=5 if device.type == "cpu" else 30, warmup=2)
+        seconds, plain = median_seconds([ours, reference], repeats=3 if device.type == "cpu" else 30, warmup=1)
         rows.append(
             {
                 "name": f"{name} step, ipc 10, {batch_real} real a class, width {width}",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PALETTE", "accuracy_against_ipc", "curves", "error_against_components", "image_grid", "save_figure"]
+__all__ = ["PALETTE", "accuracy_against_ipc", "accuracy_of_table", "curves", "error_against_components", "image_grid", "save_figure"]
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow is too pale for lines
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -44,8 +44,13 @@ def accuracy_against_ipc(path: Path, results: Iterable[Result], reference: Seque
     these methods, a dashed line for the whole training set. Only networks of the kind that distilled. Returns
     False, and writes nothing, if there is no accuracy to show.
     """
+    return accuracy_of_table(path, rows(results, reference))
+
+
+def accuracy_of_table(path: Path, table: Sequence[Row]) -> bool:
+    """The same figure from the rows of a table, which may hold cells of earlier sweeps too."""
     size = re.compile(r"^ipc=(\d+)$")
-    return _against(path, rows(results, reference), ("accuracy",), size, "images per class")
+    return _against(path, table, ("accuracy",), size, "images per class")
 
 
 def error_against_components(path: Path, results: Iterable[Result], reference: Sequence[Reference] = ()) -> bool:

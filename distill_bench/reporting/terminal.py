@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_bench.reporting.cells import FULL
-from distill_bench.reporting.figures import accuracy_against_ipc
+from distill_bench.reporting.figures import accuracy_of_table
 from distill_bench.reporting.layout import Pivot, pivots
 from distill_bench.reporting.numbers import heading, span
 from distill_bench.reporting.reference import reference_file, reference_folder
 from distill_bench.reporting.results import Result, parse_result, read_result, say
 from distill_bench.reporting.row import Row
-from distill_bench.reporting.table import rows, write_table
+from distill_bench.reporting.table import read_table, rows, write_table
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -54,13 +54,12 @@ def show_sweep(
     if not experiment:
         return
     known = reference_folder(results_root) / f"{experiment}.csv"
-    reference = reference_file(known) if known.exists() else []
-    table = rows(results, reference)
+    table = rows(results, reference_file(known) if known.exists() else [])
     paper, _, name = experiment.rpartition("_")
     stem = results_root / (paper or experiment) / name
     write_table(stem, table, title=experiment.replace("_", ", "), command=f"python run.py experiment={experiment}")
     console.print(escape(f"table: {stem}.md, {stem}.csv"), style="dim", soft_wrap=True)
-    if accuracy_against_ipc(stem.with_suffix(".png"), results, reference):
+    if accuracy_of_table(stem.with_suffix(".png"), read_table(stem.with_suffix(".csv"))):
         console.print(escape(f"figure: {stem}.png"), style="dim", soft_wrap=True)
 
 

@@ -61,3 +61,14 @@ def test_every_launcher_gives_the_same_results(command: Command, tmp_path: Path,
         return {result["run_id"]: result["measures"] for result in found}
 
     assert measures("basic") == measures("other")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "words"),
+    [("slurm", ["gpus_per_node: 1", "max_num_timeout: 5"]), ("ray_cluster", ["address: auto", "num_gpus: 1"])],
+    ids=["slurm", "ray_cluster"],
+)
+def test_the_presets_for_clusters_compose(command: Command, launcher: str, words: list[str]) -> None:
+    shown = command(f"hydra/launcher={launcher}", "--cfg", "hydra", "--package", "hydra.launcher").stdout
+    for word in words:
+        assert word in shown

@@ -12,6 +12,7 @@ make its product, measures it, and leaves artifacts in the run's folder.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distill_bench import groups, seeding
+from distill_bench.errors import UserError
 from distill_bench.interrupt import Interrupt, Interrupted
 from distill_bench.metrics import Measure
 from distill_bench.progress import progress_bar
@@ -138,9 +140,17 @@ class Context:
             self.folder.save_checkpoint(name, total, _capture(state))
 
     def log(self, phase: str, step: int, **values: torch.Tensor | float) -> None:
-        """Add one point to the curves of `phase`, every `log_every` steps; tensors are read only then."""
-        if step % self.log_every == 0:
-            self.tracker.log(phase, step, {name: float(value) for name, value in values.items()})
+        """Add one point to the curves of `phase`, every `log_every` steps; tensors are read only then.
+
+        UserError for a value that is not finite: nothing that follows from it would mean anything.
+        """
+        if step % self.log_every:
+            return
+        numbers = {name: float(value) for name, value in values.items()}
+        for name, number in numbers.items():
+            if not math.isfinite(number):
+                raise UserError(f"{phase} step {step}: {name}={number}: the run diverged; a lower rate may help")
+        self.tracker.log(phase, step, numbers)
 
 
 def _capture(state: dict[str, Any]) -> dict[str, Any]:

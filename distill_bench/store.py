@@ -56,11 +56,11 @@ class RunFolder:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write the result, then drop what only an unfinished run needs."""
         write_json(self.path / "result.json", result)
-        self.forget("checkpoint-*.safetensors", "error.txt")
+        self.forget("checkpoint-*.safetensors")
 
     def restart(self) -> None:
         """Forget everything that an earlier attempt left."""
-        self.forget("result.json", "checkpoint-*.safetensors", "error.txt", "metrics.jsonl")
+        self.forget("result.json", "checkpoint-*.safetensors", "metrics.jsonl")
 
     def forget(self, *patterns: str) -> None:
         """Delete the files of this folder that match."""

@@ -136,3 +136,10 @@ def test_curves_survive_a_line_cut_off_by_a_kill(tmp_path: Path) -> None:
     tracker.rewind("a", 0)
     tracker.log("a", 0, {"loss": 3.0})
     assert tracker.points() == [{"phase": "b", "step": 5, "loss": 2.0}, {"phase": "a", "step": 0, "loss": 3.0}]
+
+
+def test_a_value_that_is_not_finite_stops_the_run_and_says_where(tmp_path: Path) -> None:
+    ctx = loop_context(tmp_path)
+    with pytest.raises(UserError, match=r"distil step 3: loss=nan: the run diverged"):
+        ctx.log("distil", 3, loss=torch.tensor(math.nan))
+    assert not ctx.tracker.points()

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PALETTE", "accuracy_against_ipc", "accuracy_of_table", "curves", "error_against_components", "image_grid", "save_figure"]
+__all__ = [
+    "PALETTE",
+    "accuracy_against_ipc",
+    "accuracy_of_table",
+    "curves",
+    "error_against_components",
+    "image_grid",
+    "save_figure",
+]
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow is too pale for lines
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

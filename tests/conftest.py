@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: threads would only wait for one another
+
 import subprocess
 import sys
 from collections.abc import Callable

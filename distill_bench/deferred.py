@@ -2,8 +2,8 @@
 
 Methods and tasks import what they need at the top, as any module does; while they are only being looked up (their
 `Config` and `INFO`), nobody has time for torch. After `install`, importing a package in `HEAVY` only finds it; its
-first attribute loads it. The standard library's `LazyLoader` would do, but before Python 3.14 a second `import` of
-a pending module loads it, because the import system itself asks for `__spec__`.
+first attribute loads it. The standard library's `LazyLoader` would do, but (seen on Python 3.11) a second `import`
+of a pending module loads it, because the import system itself asks for `__spec__`.
 """
 
 from __future__ import annotations

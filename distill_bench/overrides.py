@@ -30,10 +30,16 @@ def groups() -> list[str]:
 
 def check_choices(argv: list[str]) -> None:
     """Raise a UserError with the closest match if a word chooses an option that its group does not have."""
+    sweep = any(word in ("-m", "--multirun") or word.startswith(("experiment=", "hydra.mode=")) for word in argv)
     for word in argv:
+        group, equals, rest = word.partition("=")
+        if equals and not rest and group in groups():
+            raise UserError(f"{group}=: nothing chosen; allowed: {', '.join(group_options(group))}")
         match = _CHOICE.match(word)
         if match is None or match["group"] not in groups():
             continue
+        if "," in match["choices"] and not sweep:
+            raise UserError(f"{word}: several values are a sweep: add -m")
         options = group_options(match["group"])
         for choice in (text.strip("'\"") for text in match["choices"].split(",")):
             if choice in options:

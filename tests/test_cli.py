@@ -19,6 +19,8 @@ WRONG = {
     "unknown option of another group": (["profile=fats"], ["profile=fats", "did you mean 'fast'"]),
     "one unknown option in a sweep": (["-m", "method=dm,datadm"], ["method=datadm", "did you mean"]),
     "unknown ipc size": (["ipc=7"], ["ipc=7", "1, 2, 5, 10", "ipc.images_per_class=7"]),
+    "nothing chosen": (["method="], ["method=: nothing chosen", "datadam"]),
+    "a sweep without -m": (["method=dm,random"], ["method=dm,random", "add -m"]),
     "unknown group": (["metod=dm"], ["metod", "did you mean 'method'"]),
     "unknown key": (["method.iteratons=3"], ["method.iteratons", "did you mean 'iterations'"]),
     "unknown added key": (["+method.epochs=3"], ["method.epochs", "unknown key"]),
@@ -82,3 +84,20 @@ def test_help_and_config_errors_do_not_import_torch(tmp_path: Path, words: list[
 def test_nothing_is_left_behind_by_wrong_input(command: Command, tmp_path: Path) -> None:
     command("method.power=0")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("protocol.students=[alexnt]", ["alexnt", "did you mean 'alexnet'"]),
+        ("student.name=convnte", ["convnte", "did you mean 'convnet'"]),
+        ("student.depth=7", ["student.depth=7"]),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_named_before_the_distillation(
+    command: Command, tmp_path: Path, word: str, said: list[str]
+) -> None:
+    done = command("dataset=digits", "ipc=1", "profile=smoke", word)
+    assert done.returncode == 2
+    assert all(part in done.stderr for part in said)
+    assert not list(tmp_path.glob("runs/*/checkpoint-*"))

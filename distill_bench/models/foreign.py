@@ -13,6 +13,8 @@ from distill_bench.models.network import Features
 
 __all__ = ["TimmNetwork"]
 
+OWN = ("convnet", "alexnet", "vgg11", "resnet18")  # the networks of this package, known to `build`
+
 
 class TimmNetwork(nn.Module):
     """A model of timm, without its pretrained weights, trained one network at a time.
@@ -27,10 +29,10 @@ class TimmNetwork(nn.Module):
         import timm  # slow to import, and only its own models need it
 
         if not timm.is_model(name):
-            match = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.0)
+            match = difflib.get_close_matches(name, [*OWN, *timm.list_models()], n=1, cutoff=0.0)
             raise UserError(
                 f"student.name={name}: unknown; did you mean {match[0]!r}? "
-                "allowed: convnet, alexnet, vgg11, resnet18, or any model name of timm"
+                f"allowed: {', '.join(OWN)}, or any model name of timm"
             )
         options: dict[str, Any] = {"pretrained": False, "num_classes": num_classes, "in_chans": channels}
         try:

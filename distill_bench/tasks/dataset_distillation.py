@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill_bench import data, reporting, training
+from distill_bench import data, models, reporting, training
 from distill_bench.contract import Context, Method, Outcome, SyntheticSet
 from distill_bench.errors import require
 from distill_bench.files import save_tensors
@@ -19,6 +19,7 @@ def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
     Measures: `accuracy` of each evaluation network at the last epoch, for every architecture of the protocol;
     with `protocol.ceiling` also `full_data_accuracy`. UserError if a class has fewer images than IPC.
     """
+    _check_students(ctx)
     ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device, ctx.seed)
     smallest = int(ctx.dataset.train.class_counts.min())
     wanted = ctx.ipc.images_per_class
@@ -36,6 +37,14 @@ def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
     # a control permutes the labels anew for each seed: its seeds are repeats all the same, not different data
     provenance = {} if ctx.dataset_config.shuffled_labels else {"data_fingerprint": ctx.dataset.fingerprint}
     return Outcome(measures, artifacts, provenance)
+
+
+def _check_students(ctx: Context) -> None:
+    """A UserError now, and not after the distillation, for an architecture that cannot be built for these images."""
+    config = ctx.dataset_config
+    shape = {"channels": config.channels, "num_classes": config.num_classes or 2, "resolution": config.resolution}
+    for student in training.architectures(ctx).values():
+        models.build(student, **shape)
 
 
 def _keep(ctx: Context, synthetic: SyntheticSet) -> dict[str, str]:

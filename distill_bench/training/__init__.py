@@ -1,14 +1,16 @@
 """Students trained from scratch, and how well they do."""
 
 from distill_bench.training.batching import images_per_pass
-from distill_bench.training.evaluation import FullData, evaluate, full_data_networks, student_parts
+from distill_bench.training.evaluation import FullData, architectures, evaluate, full_data_networks, student_parts
 from distill_bench.training.features import embeddings
 from distill_bench.training.schedule import learning_rates
-from distill_bench.training.students import Students, initialise, test_accuracy, train_students
+from distill_bench.training.students import Students, accuracies, initialise, train_students
 
 __all__ = [
     "FullData",
     "Students",
+    "accuracies",
+    "architectures",
     "embeddings",
     "evaluate",
     "full_data_networks",
@@ -16,6 +18,5 @@ __all__ = [
     "initialise",
     "learning_rates",
     "student_parts",
-    "test_accuracy",
     "train_students",
 ]

@@ -14,9 +14,9 @@ from distill_bench import models
 from distill_bench.contract import Context, SyntheticSet
 from distill_bench.groups import StudentConfig
 from distill_bench.seeding import derive
-from distill_bench.training.students import Students, test_accuracy, train_students
+from distill_bench.training.students import Students, accuracies, train_students
 
-__all__ = ["FullData", "evaluate", "full_data_networks", "student_parts"]
+__all__ = ["FullData", "architectures", "evaluate", "full_data_networks", "student_parts"]
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,23 @@ class FullData:
     weights: list[dict[str, torch.Tensor]]
 
 
+def architectures(ctx: Context) -> dict[str, StudentConfig]:
+    """The networks to evaluate, by name: the run's own student, then the protocol's others at their default size."""
+    students = {ctx.student.name: ctx.student}
+    return students | {name: StudentConfig(name=name) for name in ctx.protocol.students if name not in students}
+
+
 def evaluate(ctx: Context, synthetic: SyntheticSet) -> dict[str, list[float]]:
     """Test accuracies in %, at the last epoch, of the protocol's networks trained on `synthetic`, by architecture.
 
     The run's own student comes first; `protocol.students` adds others (their configs at default size). Seeds of
     the networks follow from the run's seed.
     """
-    students = {ctx.student.name: ctx.student}
-    students |= {name: StudentConfig(name=name) for name in ctx.protocol.students if name not in students}
     found = {}
-    for name, config in students.items():
+    for name, config in architectures(ctx).items():
         seeds = [derive(ctx.seed, "evaluate", name, i) for i in range(ctx.protocol.nets)]
         trained = _train(ctx, config, lambda i: synthetic.images[i], synthetic.labels, ctx.protocol.epochs, seeds, name)
-        found[name] = test_accuracy(trained, ctx.dataset.test)
+        found[name] = accuracies(trained, ctx.dataset.test)
     return found
 
 
@@ -60,7 +64,7 @@ def full_data_networks(ctx: Context) -> FullData:
     def make() -> dict[str, Any]:
         seeds = [derive(0, "full data", i) for i in range(protocol.full_nets)]
         trained = _train(ctx, ctx.student, data.train.images, data.train.labels, epochs, seeds, "full-data")
-        return {"accuracies": test_accuracy(trained, data.test), "weights": trained.state_dicts()}
+        return {"accuracies": accuracies(trained, data.test), "weights": trained.state_dicts()}
 
     parts = {"data": data.fingerprint, **student_parts(ctx)}
     return FullData(**ctx.cache.get("full_data", parts, make))

@@ -22,7 +22,7 @@ from distill_bench.seeding import generator
 from distill_bench.training.batching import images_per_pass, networks_together
 from distill_bench.training.schedule import drop_epoch, learning_rates, sgd_step
 
-__all__ = ["Loop", "Students", "initialise", "test_accuracy", "train_students"]
+__all__ = ["Loop", "Students", "accuracies", "initialise", "train_students"]
 
 Loop = Callable[[str, int, dict[str, Any]], Iterator[int]]
 """(name, total, state) -> the steps 0 .. total-1, resumable: see `Context.loop`."""
@@ -94,7 +94,7 @@ def train_students(
     return Students(modules)
 
 
-def test_accuracy(students: Students, split: Any, batch_size: int = 1000) -> list[float]:
+def accuracies(students: Students, split: Any, batch_size: int = 1000) -> list[float]:
     """Accuracy in % of each network on all of `split`, whose batches are read once for all networks."""
     right: Tensor | None = None
     for images, labels in split.batches(batch_size):

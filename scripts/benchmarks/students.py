@@ -165,7 +165,7 @@ def our_students(case: Case, batching: Batching) -> training.Students:
         case.build, lambda i: images[i], labels, protocol, epochs=case.epochs, seeds=case.seeds,
         augmentation=case.strategy, device=case.device, loop=lambda _name, total, _state: iter(range(total)),
     )  # fmt: skip
-    training.test_accuracy(students, case)
+    training.accuracies(students, case)
     return students
 
 

@@ -137,10 +137,10 @@ def test_training_equals_the_published_loop(digits: Digits) -> None:
 
 def test_the_same_seeds_give_the_same_accuracy_and_each_its_own(digits: Digits) -> None:
     first, second = train(digits, epochs=10), train(digits, epochs=10)
-    assert training.test_accuracy(first, digits) == training.test_accuracy(second, digits)
+    assert training.accuracies(first, digits) == training.accuracies(second, digits)
     assert_same(first, second, 0)
     alone = train(digits, epochs=10, seeds=(2,))
-    assert training.test_accuracy(alone, digits) == training.test_accuracy(first, digits)[1:2]
+    assert training.accuracies(alone, digits) == training.accuracies(first, digits)[1:2]
     states = first.state_dicts()
     assert not torch.equal(states[0]["classifier.weight"], states[1]["classifier.weight"])
 
@@ -181,13 +181,13 @@ def test_resumed_training_equals_uninterrupted(digits: Digits, batching: Batchin
 
 def test_training_learns_the_digits(digits: Digits) -> None:
     students = train(digits, ProtocolConfig(augment=False), epochs=120)
-    assert min(training.test_accuracy(students, digits)) > 50
+    assert min(training.accuracies(students, digits)) > 50
 
 
 def test_accuracy_is_counted_over_the_whole_split_read_once(digits: Digits) -> None:
     students = train(digits)
     digits.read = 0
-    found = training.test_accuracy(students, digits, batch_size=70)
+    found = training.accuracies(students, digits, batch_size=70)
     assert digits.read == 5
     images, labels = digits.test
     config = StudentConfig(width=8)
@@ -201,7 +201,7 @@ def test_accuracy_is_counted_over_the_whole_split_read_once(digits: Digits) -> N
 def test_networks_of_timm_are_trained_one_by_one(digits: Digits) -> None:
     students = train(digits, ProtocolConfig(), name="resnet10t", epochs=1, seeds=(1, 2))
     assert len(students.modules) == 2
-    assert len(training.test_accuracy(students, digits)) == 2
+    assert len(training.accuracies(students, digits)) == 2
 
 
 def test_asking_for_stacked_networks_of_timm_is_an_error() -> None:

@@ -69,6 +69,7 @@ class Plan:
     tracker: TrackerConfig
     labels: dict[str, Any]  # the choices that tables show
     identity: dict[str, Any]  # everything that the result depends on, and nothing else
+    caps: dict[str, int]  # the profile's upper bounds on settings of a method
     command: str
 
     @property
@@ -116,6 +117,7 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], overrides: Sequence
         tracker=typed(TrackerConfig, config.tracker, "tracker"),
         labels=_labels(info, choices, groups, profile.name),
         identity=_identity(method, groups, info, settings.seed, profile.name),
+        caps=profile.caps.get("method", {}),
         command=" ".join(["python run.py", *without_places(overrides)]),
     )
     _check_ipc(plan)

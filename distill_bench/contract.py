@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,10 +59,13 @@ class Method(Protocol):
 @dataclass(frozen=True)
 class SyntheticSet:
     """The product of dataset distillation: `images` (N, C, H, W), normalised as the data set, and hard
-    `labels` (N,), on one device."""
+    `labels` (N,), on one device; class by class, IPC images each. A method may add what it measured itself, and
+    files that it left in the run's folder (role -> name)."""
 
     images: torch.Tensor
     labels: torch.Tensor
+    measures: tuple[Measure, ...] = ()
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,11 @@ class Context:
     ipc: groups.IpcConfig
     student: groups.StudentConfig
     protocol: groups.ProtocolConfig
+    generator_config: groups.GeneratorConfig
     mixture: groups.MixtureConfig
     checkpoint_seconds: float = 30.0
     log_every: int = 20
+    produce: Callable[[Context, str, Mapping[str, Any]], SyntheticSet] | None = None
     _dataset: ImageDataset | None = None
 
     @property
@@ -104,6 +109,17 @@ class Context:
     @dataset.setter
     def dataset(self, dataset: ImageDataset) -> None:
         self._dataset = dataset
+
+    def product_of(self, method: str, settings: Mapping[str, Any], images_per_class: int) -> SyntheticSet:
+        """The product of another method of the task with this run's groups and seed, made once and cached.
+
+        `settings` are values of that method's `Config` which differ from its defaults. UserError if the method is
+        unknown, or a setting is.
+        """
+        if self.produce is None:
+            raise RuntimeError("this context cannot make other methods' products")
+        size = groups.IpcConfig(images_per_class=images_per_class)
+        return self.produce(replace(self, ipc=size), method, settings)
 
     def generator(self, *purpose: str | int, device: torch.device | str | None = None) -> torch.Generator:
         """A generator on `device` (the run's, if None) that follows from the run's seed and `purpose`."""

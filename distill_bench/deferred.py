@@ -18,9 +18,9 @@ from typing import Any
 __all__ = ["HEAVY", "install", "load"]
 
 HEAVY = frozenset(
-    {"torch", "numpy", "scipy", "sklearn"}
-    | {f"distill_bench.{part}" for part in ("augment", "data", "matching", "mixtures", "models", "reporting")}
-    | {f"distill_bench.{part}" for part in ("seeding", "training")}
+    {"torch", "numpy", "scipy", "sklearn", "diffusers"}
+    | {f"distill_bench.{part}" for part in ("augment", "data", "generative", "information", "matching", "mixtures")}
+    | {f"distill_bench.{part}" for part in ("models", "reporting", "seeding", "selection", "training")}
 )
 
 

@@ -14,6 +14,7 @@ _GROUPS = {
     "ipc": "synthetic images per class (any other number: ipc.images_per_class=7)",
     "student": "the network that distils and is trained in the evaluation",
     "protocol": "how the product is measured",
+    "generator": "the class-conditional generator that generative methods use",
     "mixture": "the Gaussian mixtures that are reduced",
     "profile": "how far everything is scaled down: smoke (seconds), fast (minutes), paper (a GPU)",
     "tracker": "local files, or local files mirrored to Weights & Biases",

@@ -6,18 +6,22 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from distill_bench import __version__
-from distill_bench.catalogue import task_module
-from distill_bench.config import Plan, plain
-from distill_bench.contract import Context, Outcome
+from distill_bench.catalogue import method_module, task_module
+from distill_bench.config import Plan, plain, typed
+from distill_bench.contract import Context, Outcome, SyntheticSet
 from distill_bench.device import choose_device, describe_device
+from distill_bench.errors import require
 from distill_bench.files import write_json
 from distill_bench.interrupt import Interrupt
 from distill_bench.store import Cache, RunFolder
@@ -74,8 +78,28 @@ def make_context(plan: Plan, interrupt: Interrupt) -> Context:
         ipc=plan.groups["ipc"],
         student=plan.groups["student"],
         protocol=plan.groups["protocol"],
+        generator_config=plan.groups["generator"],
         mixture=plan.groups["mixture"],
+        produce=partial(_produce, plan),
     )
+
+
+def _produce(plan: Plan, ctx: Context, name: str, settings: Mapping[str, Any]) -> SyntheticSet:
+    """The product of method `name` in the place of `plan`'s own, from the cache if it is there."""
+    module = method_module(name)
+    task = plan.info.task
+    require(module.INFO.task == task, "method.base", name, f"a method of {task}")
+    defaults = plain(module.Config())
+    capped = {key: min(value, plan.caps[key]) if key in plan.caps else value for key, value in defaults.items()}
+    config = typed(module.Config, OmegaConf.create({**capped, **settings}), "method.base_settings")
+    used = {group: plain(plan.groups[group]) for group in module.INFO.uses if group not in ("ipc", "protocol")}
+    parts = {"method": plain(config), **used, "ipc": plain(ctx.ipc), "seed": ctx.seed}
+
+    def make() -> dict[str, Any]:
+        made = module.run(ctx, config)
+        return {"images": made.images, "labels": made.labels}
+
+    return SyntheticSet(**ctx.cache.get("product", {**parts, "data": ctx.dataset.fingerprint}, make))
 
 
 def _folder(plan: Plan) -> RunFolder:

@@ -27,7 +27,8 @@ def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
 
     synthetic = method.run(ctx, cfg)
     artifacts = _keep(ctx, synthetic)
-    measures = [
+    measures = list(synthetic.measures)
+    measures += [
         Measure(name="accuracy", values=accuracies, facets={"student": student})
         for student, accuracies in training.evaluate(ctx, synthetic).items()
     ]
@@ -55,4 +56,4 @@ def _keep(ctx: Context, synthetic: SyntheticSet) -> dict[str, str]:
     images = ctx.dataset.transform.inverse(synthetic.images).clamp(0, 1).cpu()
     rows = images.unflatten(0, (ctx.dataset.num_classes, ctx.ipc.images_per_class))
     reporting.image_grid(picture, rows.numpy(), ctx.dataset.class_names)
-    return {"product": path.name, "picture": picture.name}
+    return {"product": path.name, "picture": picture.name, **synthetic.artifacts}

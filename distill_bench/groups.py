@@ -207,6 +207,7 @@ class GeneratorConfig:
     path: str = ""  # weights made elsewhere: a directory (dit) or a .safetensors file; empty: trained here
     train_steps: int = 200_000  # optimisation steps at most (a preset has its own number)
     train_seconds: float = 3600.0  # training time at most; the rate is annealed to 0 whichever ends it
+    width: int = 1024  # channels (of the finest level) at most (a preset has its own number)
     batch_size: int = 0  # training images a step, 0: the preset's
     lr: float = 0.0  # peak learning rate, 0: the preset's
     label_drop: float = 0.1  # share of training labels replaced by the null class
@@ -219,7 +220,7 @@ class GeneratorConfig:
     sampling_batch: int = 64  # images drawn together: speed and memory only, never results
 
     def __post_init__(self) -> None:
-        for key in ("train_steps", "sampling_steps", "sampling_batch"):
+        for key in ("train_steps", "width", "sampling_steps", "sampling_batch"):
             require(getattr(self, key) >= 1, f"generator.{key}", getattr(self, key), ">= 1")
         for key in ("batch_size", "lr", "cfg", "cfg_channels"):
             require(getattr(self, key) >= 0, f"generator.{key}", getattr(self, key), ">= 0")

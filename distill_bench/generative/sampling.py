@@ -1,0 +1,175 @@
+"""Drawing images from a prior: diffusers' solvers, one hook that may correct each step, one generator per image.
+
+Every image's noise follows from the run's seed, its class and its number, so no result depends on how many images are
+drawn together (but for rounding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from torch import Tensor
+
+from distill_bench.contract import SyntheticSet
+from distill_bench.generative.prior import Prior
+from distill_bench.generative.process import STEPS, betas
+from distill_bench.groups import GeneratorConfig, Sampler, Variance
+
+if TYPE_CHECKING:
+    from distill_bench.contract import Context
+
+__all__ = ["CLASS_CHUNK", "Hook", "Step", "chunks", "draw_set", "reverse", "solver", "to_bytes"]
+
+CLASS_CHUNK = 64  # images of one class that a hook sees together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a hook sees at one step of the reverse process."""
+
+    index: int  # 0 .. count-1, high noise first
+    count: int
+    t: int
+    alpha_bar: float
+    x_t: Tensor  # (B, C, H, W)
+    x0h: Tensor  # after classifier-free guidance; not clipped
+    eps: Tensor
+    labels: Tensor  # (B,) classes
+    places: Tensor  # (B,) the image's number within its class
+    posterior_std: float  # noise of an ancestral step, 0 for the deterministic solvers
+    x0_weight: float  # weight of x0h in an ancestral step's mean, 1 for the deterministic solvers
+
+
+class Hook(Protocol):
+    """Corrects the reverse process."""
+
+    through_denoiser: bool  # x_t requires grad, and x0h and eps keep their graph to it; else all are detached
+
+    def __call__(self, step: Step) -> Tensor | None:
+        """The corrected x0h, before it is clipped; None leaves the step unchanged bit for bit."""
+        ...
+
+    def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
+        """The final images of a batch, in [-1, 1] and of 8 bits."""
+        ...
+
+
+def draw_set(ctx: Context, prior: Prior, hook: Hook | None = None) -> SyntheticSet:
+    """IPC images of every class, as 8-bit pixels, normalised; resumable after each batch."""
+    data, config, per_class = ctx.dataset, ctx.generator_config, ctx.ipc.images_per_class
+    side, total = data.resolution, data.num_classes * per_class
+    pixels = torch.zeros(total, data.channels, side, side, dtype=torch.uint8, device=ctx.device)
+    batches = chunks(data.num_classes, per_class, config.sampling_batch)
+    told = 0  # batches that the hook knows of
+
+    for part in ctx.loop("sample", len(batches), {"pixels": pixels}):
+        for rows in batches[told:part] if hook is not None else []:  # of an earlier attempt
+            assert hook is not None
+            hook.finished(pixels[rows].float() / 127.5 - 1, rows.to(ctx.device) // per_class)
+        rows = batches[part]
+        labels, places = rows // per_class, rows % per_class
+        draws = [ctx.generator("sample", int(k), int(j), device="cpu") for k, j in zip(labels, places, strict=True)]
+        x0 = reverse(prior, labels.to(ctx.device), places.to(ctx.device), draws, config, hook)
+        pixels[rows.to(ctx.device)] = to_bytes(prior, x0, side)
+        if hook is not None:
+            hook.finished(pixels[rows.to(ctx.device)].float() / 127.5 - 1, labels.to(ctx.device))
+        told = part + 1
+    labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(per_class)
+    return SyntheticSet(data.transform.forward(pixels), labels)
+
+
+def chunks(num_classes: int, per_class: int, batch: int) -> list[Tensor]:
+    """Rows of the set (class by class) that are drawn together.
+
+    A class is split, in order, only beyond `CLASS_CHUNK` images; whole pieces of classes share a batch up to `batch`.
+    """
+    pieces = torch.arange(num_classes * per_class).view(num_classes, per_class).split(CLASS_CHUNK, dim=1)
+    found = []
+    for piece in pieces:
+        together = max(1, batch // piece.shape[1])
+        found += [classes.flatten() for classes in piece.split(together)]
+    return found
+
+
+@torch.no_grad()
+def reverse(
+    prior: Prior, labels: Tensor, places: Tensor, draws: Sequence[torch.Generator], config: GeneratorConfig,
+    hook: Hook | None = None,
+) -> Tensor:  # fmt: skip
+    """Samples x_0 (B, C, H, W) of p(x | labels), in the space of the prior.
+
+    `draws` holds one CPU generator an image, which gives its x_T and, for the ancestral sampler, its noise. Pixels are
+    clipped to [-1, 1] at every step; the solver sees x0h alone, which fixes eps.
+    """
+    scheduler = solver(prior, config)
+    x_t = torch.stack([torch.randn(prior.shape, generator=draw) for draw in draws]).to(prior.device)
+    times = scheduler.timesteps.tolist()
+    noise = {"generator": list(draws)} if config.sampler is Sampler.ddpm else {}
+    for index, t in enumerate(times):
+        x0h, variance = _denoised(prior, x_t, t, labels, places, config, hook, index, times)
+        output = x0h if prior.latent else x0h.clamp(-1, 1)
+        if variance is not None and config.variance is Variance.learned_range:
+            output = torch.cat([output, variance], dim=1)
+        x_t = scheduler.step(output, t, x_t, **noise).prev_sample
+    return x_t
+
+
+def solver(prior: Prior, config: GeneratorConfig) -> Any:
+    """diffusers' solver of the reverse process that is given x0h, at trailing times (the first is T - 1)."""
+    common = {"num_train_timesteps": STEPS, "trained_betas": betas(prior.alpha_bars.cpu()).numpy(),
+              "prediction_type": "sample", "timestep_spacing": "trailing"}  # fmt: skip
+    if config.sampler is Sampler.dpm_solver:
+        scheduler = DPMSolverMultistepScheduler(**common, final_sigmas_type="zero")
+    elif config.sampler is Sampler.ddpm:
+        learned = prior.learned_variance and config.variance is Variance.learned_range
+        kind = "learned_range" if learned else "fixed_small"
+        scheduler = DDPMScheduler(**common, clip_sample=False, variance_type=kind)
+    else:
+        scheduler = DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
+    scheduler.set_timesteps(config.sampling_steps)
+    return scheduler
+
+
+def to_bytes(prior: Prior, x0: Tensor, side: int) -> Tensor:
+    """8-bit images (B, C, side, side) of samples in the prior's space."""
+    with torch.no_grad():
+        images = prior.to_pixels(x0)
+    if images.shape[-1] != side:
+        images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _denoised(
+    prior: Prior, x_t: Tensor, t: int, labels: Tensor, places: Tensor, config: GeneratorConfig,
+    hook: Hook | None, index: int, times: list[int],
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """x0h at one step, after guidance and the hook's correction; and the network's word on the variance."""
+    t_B = torch.full_like(labels, t)
+    if hook is None:
+        x0h, _, variance = prior.predict_with_variance(x_t, t_B, labels, config.cfg)
+        return x0h, variance
+    with torch.set_grad_enabled(hook.through_denoiser):
+        seen = x_t.detach().requires_grad_(hook.through_denoiser)
+        x0h, eps, variance = prior.predict_with_variance(seen, t_B, labels, config.cfg)
+    std, weight = _posterior(prior, times, index) if config.sampler is Sampler.ddpm else (0.0, 1.0)
+    step = Step(
+        index=index, count=len(times), t=t, alpha_bar=prior.alpha_bars_list[t], x_t=seen, x0h=x0h, eps=eps,
+        labels=labels, places=places, posterior_std=std, x0_weight=weight,
+    )  # fmt: skip
+    corrected = hook(step)
+    return (x0h if corrected is None else corrected).detach(), variance if variance is None else variance.detach()
+
+
+def _posterior(prior: Prior, times: list[int], index: int) -> tuple[float, float]:
+    """(std, weight of x0h) of q(x_s | x_t, x_0) from step `index` to the next one."""
+    now = prior.alpha_bars_list[times[index]]
+    following = times[index + 1] if index + 1 < len(times) else -1
+    after = prior.alpha_bars_list[following] if following >= 0 else 1.0
+    beta = 1 - now / after
+    std = (beta * (1 - after) / (1 - now)) ** 0.5
+    return std, after**0.5 * beta / (1 - now)

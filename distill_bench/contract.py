@@ -144,16 +144,16 @@ class Context:
         with progress_bar(name, total, start) as bar:
             for step in range(start, total):
                 if self.interrupt.requested:
-                    self.folder.save_checkpoint(name, step, _capture(state))
+                    _save(self.folder, name, step, state)
                     raise Interrupted(f"{name} {step}/{total}")
                 if time.monotonic() - last >= self.checkpoint_seconds:
-                    self.folder.save_checkpoint(name, step, _capture(state))
+                    _save(self.folder, name, step, state)
                     last = time.monotonic()
                 with self.interrupt.deferred():
                     yield step
                 bar.update(step + 1)
         if start < total:
-            self.folder.save_checkpoint(name, total, _capture(state))
+            _save(self.folder, name, total, state)
 
     def log(self, phase: str, step: int, **values: torch.Tensor | float) -> None:
         """Add one point to the curves of `phase`, every `log_every` steps; tensors are read only then.
@@ -165,12 +165,36 @@ class Context:
         numbers = {name: float(value) for name, value in values.items()}
         for name, number in numbers.items():
             if not math.isfinite(number):
-                raise UserError(f"{phase} step {step}: {name}={number}: the run diverged; a lower rate may help")
+                raise UserError(f"{phase} step {step}: {name}={number}: the run diverged; {_kept(self.folder, phase)}")
         self.tracker.log(phase, step, numbers)
+
+
+def _save(folder: RunFolder, name: str, step: int, state: dict[str, Any]) -> None:
+    """Keep `state`, unless it holds a value that is not finite: then a UserError, and the last one stays."""
+    content = _capture(state)
+    if not _finite(content):
+        raise UserError(f"{name} step {step}: its state is not finite: the run diverged; {_kept(folder, name)}")
+    folder.save_checkpoint(name, step, content)
+
+
+def _kept(folder: RunFolder, name: str) -> str:
+    saved = folder.load_checkpoint(name)
+    kept = f"the last good state is that of step {saved[0]}, in {folder.path}" if saved else "nothing was saved"
+    return f"a lower rate may help ({kept})"
 
 
 def _capture(state: dict[str, Any]) -> dict[str, Any]:
     return {key: value.state_dict() if hasattr(value, "state_dict") else value for key, value in state.items()}
+
+
+def _finite(tree: Any) -> bool:
+    """Whether every floating-point tensor of a tree is finite everywhere; one look at the device a tensor."""
+    import torch
+
+    if isinstance(tree, torch.Tensor):
+        return not tree.is_floating_point() or bool(torch.isfinite(tree).all())
+    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else []
+    return all(_finite(child) for child in children)
 
 
 def _restore(state: dict[str, Any], saved: dict[str, Any]) -> None:

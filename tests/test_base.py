@@ -143,3 +143,25 @@ def test_a_value_that_is_not_finite_stops_the_run_and_says_where(tmp_path: Path)
     with pytest.raises(UserError, match=r"distil step 3: loss=nan: the run diverged"):
         ctx.log("distil", 3, loss=torch.tensor(math.nan))
     assert not ctx.tracker.points()
+
+
+def test_a_state_that_is_not_finite_is_not_kept_and_the_last_good_one_is(tmp_path: Path) -> None:
+    ctx = loop_context(tmp_path)
+    ctx.checkpoint_seconds = 0
+    values = torch.zeros(3)
+    with pytest.raises(
+        UserError, match=r"distil step 6: its state is not finite.*the last good state is that of step 5"
+    ):
+        for step in ctx.loop("distil", 20, {"values": values}):
+            values += 1.0 if step < 5 else math.nan
+    saved = ctx.folder.load_checkpoint("distil")
+    assert saved is not None
+    assert saved[0] == 5 and saved[1]["values"].tolist() == [5.0] * 3
+
+
+def test_a_loop_that_ends_in_values_that_are_not_finite_is_an_error_though_nothing_was_logged(tmp_path: Path) -> None:
+    ctx = loop_context(tmp_path)
+    values = torch.zeros(3)
+    with pytest.raises(UserError, match="not finite"):
+        for _ in ctx.loop("distil", 2, {"values": values}):
+            values /= 0

@@ -51,7 +51,7 @@ class Hook(Protocol):
     through_denoiser: bool  # x_t requires grad, and x0h and eps keep their graph to it; else all are detached
 
     def __call__(self, step: Step) -> Tensor | None:
-        """The corrected x0h, before it is clipped; None leaves the step unchanged bit for bit."""
+        """The corrected x0h, before it is clipped; None leaves the step unchanged bit for bit. Gradients are on."""
         ...
 
     def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
@@ -161,7 +161,8 @@ def _denoised(
         index=index, count=len(times), t=t, alpha_bar=prior.alpha_bars_list[t], x_t=seen, x0h=x0h, eps=eps,
         labels=labels, places=places, posterior_std=std, x0_weight=weight,
     )  # fmt: skip
-    corrected = hook(step)
+    with torch.enable_grad():
+        corrected = hook(step)
     return (x0h if corrected is None else corrected).detach(), variance if variance is None else variance.detach()
 
 

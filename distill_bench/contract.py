@@ -4,7 +4,8 @@ A method is a module `distill_bench/methods/<task>/<name>.py` with
 
 * `Config`: a keyword-only dataclass, one commented field per hyper-parameter, checked in `__post_init__`;
 * `INFO`: a `MethodInfo`;
-* `run(ctx, cfg)`: makes the task's product.
+* `run(ctx, cfg)`: makes the task's product;
+* `work(ctx, cfg)`, if it has long parts: a list of `Work`, from which a run's time is foretold.
 
 A task is a module `distill_bench/tasks/<task>.py` with `run(ctx, method, cfg) -> Outcome`: it has the method
 make its product, measures it, and leaves artifacts in the run's folder.
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from distill_bench.data import ImageDataset
 
-__all__ = ["Context", "Method", "MethodInfo", "Outcome", "SyntheticSet"]
+__all__ = ["Context", "Method", "MethodInfo", "Outcome", "SyntheticSet", "Work"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,17 @@ class Method(Protocol):
     def run(self, ctx: Context, cfg: Any) -> Any:
         """Make the product of the method's task."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A long part of a run, known before it starts: what it is, and what it costs."""
+
+    name: str  # e.g. "distil"
+    what: str  # e.g. "20000 steps x 2560 images"
+    student_images: float = 0.0  # images through the run's student; a pass back counts as two more
+    generator_images: float = 0.0  # the same through the generator's network
+    seconds: float = 0.0  # where time itself is the budget
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,7 @@ class Context:
     protocol: groups.ProtocolConfig
     generator_config: groups.GeneratorConfig
     mixture: groups.MixtureConfig
+    profile: str = "paper"
     checkpoint_seconds: float = 30.0
     log_every: int = 20
     produce: Callable[[Context, str, Mapping[str, Any]], SyntheticSet] | None = None

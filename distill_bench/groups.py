@@ -208,7 +208,7 @@ class GeneratorConfig:
     train_steps: int = 200_000  # optimisation steps at most (a preset has its own number)
     train_seconds: float = 3600.0  # training time at most; the rate is annealed to 0 whichever ends it
     width: int = 1024  # channels (of the finest level) at most (a preset has its own number)
-    batch_size: int = 0  # training images a step, 0: the preset's
+    batch_size: int = 4096  # training images a step at most (a preset has its own number)
     lr: float = 0.0  # peak learning rate, 0: the preset's
     label_drop: float = 0.1  # share of training labels replaced by the null class
     min_snr: float = 5.0  # gamma of the Min-SNR loss weight, > 0
@@ -220,9 +220,9 @@ class GeneratorConfig:
     sampling_batch: int = 64  # images drawn together: speed and memory only, never results
 
     def __post_init__(self) -> None:
-        for key in ("train_steps", "width", "sampling_steps", "sampling_batch"):
+        for key in ("train_steps", "width", "batch_size", "sampling_steps", "sampling_batch"):
             require(getattr(self, key) >= 1, f"generator.{key}", getattr(self, key), ">= 1")
-        for key in ("batch_size", "lr", "cfg", "cfg_channels"):
+        for key in ("lr", "cfg", "cfg_channels"):
             require(getattr(self, key) >= 0, f"generator.{key}", getattr(self, key), ">= 0")
         require(self.train_seconds > 0, "generator.train_seconds", self.train_seconds, "> 0")
         require(0 <= self.label_drop < 1, "generator.label_drop", self.label_drop, "in [0, 1)")

@@ -80,6 +80,7 @@ def make_context(plan: Plan, interrupt: Interrupt) -> Context:
         protocol=plan.groups["protocol"],
         generator_config=plan.groups["generator"],
         mixture=plan.groups["mixture"],
+        profile=plan.labels["profile"],
         produce=partial(_produce, plan),
     )
 

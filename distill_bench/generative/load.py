@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from distill_bench.contract import Work
 from distill_bench.errors import UserError
 from distill_bench.files import Damaged, load_tensors
 from distill_bench.generative.dit import load_dit
 from distill_bench.generative.presets import Preset, preset_for
 from distill_bench.generative.prior import Prior
-from distill_bench.generative.training import new_network, schedule, train_denoiser
+from distill_bench.generative.training import new_network, schedule, train_denoiser, training_images
 from distill_bench.groups import GeneratorKind
 
 if TYPE_CHECKING:
     from distill_bench.contract import Context
 
-__all__ = ["load_prior", "prior_parts"]
+__all__ = ["fresh_network", "load_prior", "prior_parts", "prior_work"]
+
+CPU_MAP = 1 << 23  # bytes of a pass's largest map on a CPU
 
 
 def load_prior(ctx: Context) -> Prior:
@@ -40,13 +43,34 @@ def load_prior(ctx: Context) -> Prior:
     net = new_network(preset, ctx)
     _fill(net, weights, ctx.generator_config.path or "the cache")
     data = ctx.dataset
+    together = CPU_MAP // (4 * preset.largest_map(data.resolution)) if ctx.device.type == "cpu" else None
     return Prior(
         network=net.eval().requires_grad_(False),
         shape=(data.channels, data.resolution, data.resolution),
         alpha_bars=schedule(data.resolution).to(ctx.device),
         label_ids=torch.arange(data.num_classes + 1, device=ctx.device),
         cfg_channels=ctx.generator_config.cfg_channels,
+        images_per_pass=max(1, together) if together is not None else None,
     )
+
+
+def fresh_network(ctx: Context) -> torch.nn.Module:
+    """The network of a prior that is trained here, untrained."""
+    return new_network(preset_for(ctx.generator_config, ctx.dataset.resolution), ctx)
+
+
+def prior_work(ctx: Context) -> list[Work]:
+    """The training of the prior, unless it is there."""
+    config = ctx.generator_config
+    if config.kind is not GeneratorKind.diffusion or config.path:
+        return []
+    if ctx.cache.path("prior", prior_parts(ctx)).exists():
+        return []
+    preset = preset_for(config, ctx.dataset.resolution)
+    if preset.seconds < preset.steps:  # a step takes a fair part of a second where time is the budget
+        return [Work(name="prior", what=f"{preset.network} trained for its time", seconds=preset.seconds)]
+    what = f"{preset.network} trained for {preset.steps} steps x {preset.batch} images"
+    return [Work(name="prior", what=what, generator_images=training_images(preset))]
 
 
 def prior_parts(ctx: Context) -> dict[str, Any]:

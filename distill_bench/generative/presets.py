@@ -31,6 +31,13 @@ class Preset:
     steps: int = 1_000_000
     seconds: float = math.inf
 
+    def largest_map(self, resolution: int) -> int:
+        """Elements of the network's largest map for one image: what a pass on a CPU is bounded by."""
+        if self.network == "mlp":
+            return 4 * self.width
+        side = resolution // self.fold
+        return 2 * self.width * side**2 // self.patch**2
+
 
 _SMALL = Preset(network="unet", width=64, multipliers=(1, 2, 4), depth=2, attention=(16, 8), dropout=0.1,
                 batch=512, lr=8e-4, seconds=480)  # fmt: skip
@@ -75,6 +82,6 @@ def preset_for(config: GeneratorConfig, resolution: int) -> Preset:
         width=min(chosen.width, config.width),
         steps=min(chosen.steps, config.train_steps),
         seconds=min(chosen.seconds, config.train_seconds),
-        batch=config.batch_size or chosen.batch,
+        batch=min(chosen.batch, config.batch_size),
         lr=config.lr or chosen.lr,
     )

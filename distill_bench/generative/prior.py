@@ -24,6 +24,7 @@ class Prior:
     alpha_bars: (1000,) float32, on the device.
     label_ids: (K + 1,) the network's id of each class of the data set, and last of the null class.
     autoencoder: from and to pixels, for latents; None for a prior of pixels.
+    images_per_pass: what goes through the network at once, so that maps stay in a CPU's cache: speed, not results.
     """
 
     network: nn.Module
@@ -34,6 +35,7 @@ class Prior:
     cfg_channels: int = 0
     learned_variance: bool = False
     autoencoder: Any = None
+    images_per_pass: int | None = None
 
     @property
     def num_classes(self) -> int:
@@ -62,7 +64,9 @@ class Prior:
 
     def raw(self, x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
         """The network's output in float32, for labels 0 .. K-1, or K for the null class."""
-        return self.network(x_t, t, self.label_ids[labels]).float()
+        size = self.images_per_pass or len(x_t)
+        parts = zip(x_t.split(size), t.split(size), self.label_ids[labels].split(size), strict=True)
+        return torch.cat([self.network(*part).float() for part in parts])
 
     def predict(self, x_t: Tensor, t: Tensor, labels: Tensor, w: float = 1.0) -> tuple[Tensor, Tensor]:
         """(x0h, eps) at x_t (B, C, H, W), times t (B,), with classifier-free guidance of weight w; differentiable.

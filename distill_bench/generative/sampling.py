@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from distill_bench.contract import SyntheticSet
+from distill_bench.contract import SyntheticSet, Work
 from distill_bench.generative.prior import Prior
 from distill_bench.generative.process import STEPS, betas
 from distill_bench.groups import GeneratorConfig, Sampler, Variance
@@ -23,7 +23,7 @@ from distill_bench.groups import GeneratorConfig, Sampler, Variance
 if TYPE_CHECKING:
     from distill_bench.contract import Context
 
-__all__ = ["CLASS_CHUNK", "Hook", "Step", "chunks", "draw_set", "reverse", "solver", "to_bytes"]
+__all__ = ["CLASS_CHUNK", "Hook", "Step", "chunks", "draw_set", "reverse", "sampling_work", "solver", "to_bytes"]
 
 CLASS_CHUNK = 64  # images of one class that a hook sees together
 
@@ -81,6 +81,15 @@ def draw_set(ctx: Context, prior: Prior, hook: Hook | None = None) -> SyntheticS
         told = part + 1
     labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(per_class)
     return SyntheticSet(data.transform.forward(pixels), labels)
+
+
+def sampling_work(ctx: Context, factor: float = 1.0) -> Work:
+    """Drawing the set: images through the network, `factor` times those of plain sampling."""
+    config, count = ctx.generator_config, ctx.dataset.num_classes * ctx.ipc.images_per_class
+    branches = 1 if config.cfg in (0, 1) else 2
+    what = f"{count} images x {config.sampling_steps} steps x {branches} passes"
+    images = factor * count * config.sampling_steps * branches
+    return Work(name="sample", what=what, generator_images=images)
 
 
 def chunks(num_classes: int, per_class: int, batch: int) -> list[Tensor]:

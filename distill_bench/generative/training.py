@@ -33,6 +33,7 @@ __all__ = [
     "rate",
     "schedule",
     "train_denoiser",
+    "training_images",
     "unit_images",
 ]
 
@@ -135,6 +136,11 @@ def train_denoiser(ctx: Context, preset: Preset) -> dict[str, Any]:
 def schedule(resolution: int) -> Tensor:
     """`alpha_bars` of the models trained here: the cosine schedule, shifted for images above 32 pixels."""
     return shifted(cosine(), resolution)
+
+
+def training_images(preset: Preset) -> float:
+    """Images through the network in a training that steps end, passes back included."""
+    return 3.0 * preset.steps * preset.batch
 
 
 def new_network(preset: Preset, ctx: Context) -> nn.Module:

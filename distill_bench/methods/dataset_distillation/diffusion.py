@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distill_bench import generative
-from distill_bench.contract import Context, MethodInfo, SyntheticSet
+from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
 
-__all__ = ["INFO", "Config", "run"]
+__all__ = ["INFO", "Config", "run", "work"]
 
 
 @dataclass(kw_only=True)
@@ -32,3 +32,8 @@ INFO = MethodInfo(
 def run(ctx: Context, _cfg: Config) -> SyntheticSet:
     """Draw IPC images of each class from p(x | y) with classifier-free guidance of weight `generator.cfg`."""
     return generative.draw_set(ctx, generative.load_prior(ctx))
+
+
+def work(ctx: Context, _cfg: Config) -> list[Work]:
+    """Training the generator, if it is not there, and sampling it."""
+    return [*generative.prior_work(ctx), generative.sampling_work(ctx)]

@@ -25,11 +25,13 @@ def reference_dir() -> Path:
 
 
 def group_options(group: str) -> list[str]:
-    """The options of a config group, smallest number first; empty for something that is not a group."""
-    files = (conf_dir() / group).glob("*.yaml")
-    return sorted(
-        (file.stem for file in files), key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
-    )
+    """The options of a config group, smallest number first; empty for something that is not a group.
+
+    An option in a subfolder is named with it: ``datadam/repo``.
+    """
+    folder = conf_dir() / group
+    names = [file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")]
+    return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
 
 
 def method_files() -> dict[str, str]:

@@ -97,6 +97,7 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], overrides: Sequence
     `choices` are the chosen option of each group, `overrides` the words that the user (or a sweep) gave for
     this run. Raises UserError, one line, for the first thing that is wrong.
     """
+    _refuse_foreign_preset(choices)
     module = method_module(choices["method"])
     info: MethodInfo = module.INFO
     given = dict(_split(word) for word in overrides)
@@ -158,6 +159,14 @@ def plain(value: Any) -> Any:
 def _split(word: str) -> tuple[str, str]:
     key, _, value = word.partition("=")
     return key.lstrip("+~").split("@")[0], value
+
+
+def _refuse_foreign_preset(choices: Mapping[str, str]) -> None:
+    """A preset lies in the folder of its method: ``datadam/repo``."""
+    preset, method = choices.get("preset", "none"), choices["method"]
+    owner = preset.split("/")[0]
+    if preset != "none" and owner != method:
+        raise UserError(f"preset={preset}: settings of method={owner}, not of method={method}")
 
 
 def _refuse_unused(info: MethodInfo, name: str, given: Mapping[str, str]) -> None:

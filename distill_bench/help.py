@@ -16,6 +16,7 @@ _GROUPS = {
     "protocol": "how the product is measured",
     "generator": "the class-conditional generator that generative methods use",
     "mixture": "the Gaussian mixtures that are reduced",
+    "preset": "a method's settings under one name, as its paper has them or as its released code does",
     "profile": "how far everything is scaled down: smoke (seconds), fast (minutes), paper (a GPU)",
     "tracker": "local files, or local files mirrored to Weights & Biases",
     "experiment": "a paper's table as one sweep",

@@ -11,7 +11,7 @@ from distill_bench.errors import UserError, closest
 __all__ = ["check_choices", "explain", "groups", "quote_numbers", "without_places"]
 
 _IPC = re.compile(r"^(?P<key>ipc)=(?P<sizes>\d+(,\d+)*)$")
-_CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w.'\"-]+(,[\w.'\"-]+)*)$")
+_CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w./'\"-]+(,[\w./'\"-]+)*)$")
 
 
 def quote_numbers(argv: list[str]) -> list[str]:

@@ -1,13 +1,14 @@
 """Distribution matching: synthetic images whose class means agree with the real ones in random networks.
 
 DM (Zhao and Bilen, WACV 2023) matches one statistic, the embedding; DataDAM (Sajedi et al., ICCV 2023) adds the
-attention of every layer. Both are the same loop over a list of per-sample statistics.
+spatial attention of every layer, ATOM (Khaki et al., CVPR 2024 workshop) its channel attention too. All are the same
+loop over a list of per-sample statistics.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -20,12 +21,23 @@ from distill_bench.matching.coresets import select_coreset
 if TYPE_CHECKING:
     from distill_bench.models import Features
 
-__all__ = ["Settings", "Statistics", "class_mean_loss", "initial_images", "match_class_means"]
+__all__ = [
+    "Curves",
+    "Settings",
+    "Statistics",
+    "class_mean_distances",
+    "class_mean_loss",
+    "initial_images",
+    "match_class_means",
+]
 
 Weighted = tuple[float, torch.Tensor]
 
 Statistics = Callable[["Features"], list[Weighted]]
 """From a network's features of B images to one pair a layer: its weight, and a vector for each image (B, D_l)."""
+
+Curves = Callable[[Sequence[torch.Tensor]], Mapping[str, torch.Tensor | float]]
+"""From the squared distance of each statistic, in their order and without weights, to named parts of the loss."""
 
 IMAGES_PER_CHUNK = 640  # real images in one forward pass: bounds the memory of activations
 
@@ -54,20 +66,32 @@ def initial_images(ctx: Context, init: Init) -> torch.Tensor:
     return data.train.images(indices.flatten()).reshape(shape).clone()
 
 
+def class_mean_distances(real: Sequence[Weighted], synthetic: Sequence[Weighted]) -> list[torch.Tensor]:
+    """Squared distance of class means of each statistic, summed over classes and coordinates, without its weight.
+
+    ``real`` and ``synthetic`` are lists of a weight and class means (K, D_l). Scalars; no gradient reaches ``real``.
+    """
+    return [(t.detach() - s).square().sum() for (_, t), (_, s) in zip(real, synthetic, strict=True)]
+
+
 def class_mean_loss(real: Sequence[Weighted], synthetic: Sequence[Weighted]) -> torch.Tensor:
     """Weighted squared distance of class means, summed over layers, classes and coordinates.
 
     .. math:: L = \\sum_l w_l \\sum_k \\| \\bar m^T_{k,l} - \\bar m^S_{k,l} \\|_2^2
 
-    ``real`` and ``synthetic`` are lists of a weight and class means (K, D_l). Scalar; no gradient reaches
-    ``real``.
+    Arguments as in `class_mean_distances`. Scalar; no gradient reaches ``real``.
     """
-    terms = [w * (t.detach() - s).square().sum() for (w, t), (_, s) in zip(real, synthetic, strict=True)]
-    return torch.stack(terms).sum()
+    return _weighted_sum(real, class_mean_distances(real, synthetic))
 
 
-def match_class_means(ctx: Context, cfg: Settings, statistics: Statistics) -> SyntheticSet:
-    """The loop of DM and DataDAM: a fresh random network each step, one step of SGD on the pixels.
+def _weighted_sum(statistics: Sequence[Weighted], distances: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack([w * distance for (w, _), distance in zip(statistics, distances, strict=True)]).sum()
+
+
+def match_class_means(
+    ctx: Context, cfg: Settings, statistics: Statistics, curves: Curves | None = None
+) -> SyntheticSet:
+    """The loop of DM, DataDAM and ATOM: a fresh random network each step, one step of SGD on the pixels.
 
     1. Draw theta: a new random network, never trained.
     2. For each class draw `batch_real` real images, and take all synthetic ones.
@@ -76,6 +100,7 @@ def match_class_means(ctx: Context, cfg: Settings, statistics: Statistics) -> Sy
 
     All classes go through the network together (exact for instance norm, which treats samples one by one; with
     batch norm the statistics are over all classes, real and synthetic apart, as the released code does).
+    `curves` names parts of the loss to log beside it.
     """
     data = ctx.dataset
     images_KICHW = initial_images(ctx, cfg.init).requires_grad_()
@@ -92,11 +117,13 @@ def match_class_means(ctx: Context, cfg: Settings, statistics: Statistics) -> Sy
         same = _siamese(ctx, cfg, step, draws)
         real = _real_means(data.train, net, statistics, indices_KN, same, chunk)
         synthetic = _class_means(net, statistics, same(images_KICHW, slice(None)))
-        loss = class_mean_loss(real, synthetic)
+        distances = class_mean_distances(real, synthetic)
+        loss = _weighted_sum(real, distances)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        ctx.log("distil", step, loss=loss.detach(), pixel_std=images_KICHW.detach().std())
+        parts = curves([distance.detach() for distance in distances]) if curves else {}
+        ctx.log("distil", step, loss=loss.detach(), pixel_std=images_KICHW.detach().std(), **parts)
     _warn_of_overshoot(images_KICHW)
     return SyntheticSet(images_KICHW.detach().flatten(0, 1).clone(), labels)
 

@@ -66,8 +66,10 @@ def statistics(features: Features, cfg: Config) -> list[tuple[float, torch.Tenso
     The last block gives the embedding only: its attention is left out, as in the released code. Weights are
     `loss_scale` and `loss_scale * task_balance`.
     """
-    attention = [(cfg.loss_scale, matching.spatial_attention(maps, cfg.power)) for maps in features.maps[:-1]]
-    return [*attention, (cfg.loss_scale * cfg.task_balance, features.embedding)]
+    matched = matching.AttentionMatching(
+        spatial=1.0, spatial_power=cfg.power, task_balance=cfg.task_balance, loss_scale=cfg.loss_scale
+    )
+    return matched.statistics(features)
 
 
 def run(ctx: Context, cfg: Config) -> SyntheticSet:

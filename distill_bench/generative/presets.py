@@ -40,7 +40,7 @@ class Preset:
 
 
 _SMALL = Preset(network="unet", width=64, multipliers=(1, 2, 4), depth=2, attention=(16, 8), dropout=0.1,
-                batch=512, lr=8e-4, seconds=480)  # fmt: skip
+                batch=512, lr=8e-4, seconds=420)  # fmt: skip
 
 PRESETS: dict[str, Preset] = {
     "digits8_mlp": Preset(network="mlp", width=128, depth=3, batch=128, lr=2e-3, steps=2500),  # 0.8 MFLOP
@@ -53,10 +53,10 @@ PRESETS: dict[str, Preset] = {
         network="unet", width=48, multipliers=(1, 2, 2), attention=(8,), fold=2, batch=128, lr=1e-3, seconds=2400
     ),
     "cifar_s": _SMALL,  # 4.6 GFLOP
-    "cifar_m": replace(_SMALL, width=128, multipliers=(1, 2, 2), lr=4e-4, seconds=540),  # 12.5 GFLOP
-    "tiny_s": replace(_SMALL, fold=2, seconds=540),
-    "tiny_dit": Preset(network="dit", width=384, depth=12, patch=4, batch=1024, lr=5e-4, seconds=540),
-    "rgb128_s": replace(_SMALL, fold=4, seconds=540),
+    "cifar_m": replace(_SMALL, width=128, multipliers=(1, 2, 2), lr=4e-4, seconds=420),  # 12.5 GFLOP
+    "tiny_s": replace(_SMALL, fold=2, seconds=420),
+    "tiny_dit": Preset(network="dit", width=384, depth=12, patch=4, batch=1024, lr=5e-4, seconds=420),
+    "rgb128_s": replace(_SMALL, fold=4, seconds=420),
 }
 
 AUTO = {8: "digits8_mlp", 28: "fmnist_unet", 32: "cifar_s", 64: "tiny_s", 128: "rgb128_s"}

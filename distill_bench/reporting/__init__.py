@@ -1,6 +1,7 @@
 """Tables, figures and reports, made from result files alone. Nothing heavy is imported before it is used."""
 
 from distill_bench.reporting.cells import Series, series_of, setting_of
+from distill_bench.reporting.difficulty_figure import draw_difficulty
 from distill_bench.reporting.figures import accuracy_against_ipc, curves, error_against_components, image_grid
 from distill_bench.reporting.reference import Reference, read_reference, reference_file, reference_folder
 from distill_bench.reporting.report import write_report
@@ -15,6 +16,7 @@ __all__ = [
     "Series",
     "accuracy_against_ipc",
     "curves",
+    "draw_difficulty",
     "error_against_components",
     "image_grid",
     "merge",

@@ -2,11 +2,12 @@
 
 from distill_bench.matching.attention import AttentionMatching, channel_attention, joint_attention, spatial_attention
 from distill_bench.matching.coresets import greedy_kcenter, herding, select_coreset
-from distill_bench.matching.distribution import initial_images, match_class_means
+from distill_bench.matching.distribution import distribution_work, initial_images, match_class_means
 
 __all__ = [
     "AttentionMatching",
     "channel_attention",
+    "distribution_work",
     "greedy_kcenter",
     "herding",
     "initial_images",

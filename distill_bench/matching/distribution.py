@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from distill_bench import augment, models, training
-from distill_bench.contract import Context, SyntheticSet
+from distill_bench.contract import Context, SyntheticSet, Work
 from distill_bench.groups import FeatureSource, Init, Norm
 from distill_bench.matching.coresets import select_coreset
 
@@ -27,6 +27,7 @@ __all__ = [
     "Statistics",
     "class_mean_distances",
     "class_mean_loss",
+    "distribution_work",
     "initial_images",
     "match_class_means",
 ]
@@ -126,6 +127,14 @@ def match_class_means(
         ctx.log("distil", step, loss=loss.detach(), pixel_std=images_KICHW.detach().std(), **parts)
     _warn_of_overshoot(images_KICHW)
     return SyntheticSet(images_KICHW.detach().flatten(0, 1).clone(), labels)
+
+
+def distribution_work(ctx: Context, cfg: Settings) -> list[Work]:
+    """The loop's cost: real images go forward, synthetic ones forward and back."""
+    classes, steps = ctx.dataset.num_classes, cfg.iterations
+    real, synthetic = classes * cfg.batch_real, classes * ctx.ipc.images_per_class
+    what = f"{steps} steps x ({real} real + {synthetic} synthetic) images"
+    return [Work(name="distil", what=what, student_images=steps * (real + 3 * synthetic))]
 
 
 def _frozen_network(ctx: Context) -> Any:

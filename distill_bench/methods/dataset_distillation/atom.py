@@ -18,14 +18,14 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from distill_bench import matching
-from distill_bench.contract import Context, MethodInfo, SyntheticSet
+from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
 from distill_bench.errors import require
 from distill_bench.groups import Init, Norm
 
 if TYPE_CHECKING:
     from distill_bench.matching import AttentionMatching
 
-__all__ = ["INFO", "Config", "Layers", "Mix", "matched", "run"]
+__all__ = ["INFO", "Config", "Layers", "Mix", "matched", "run", "work"]
 
 
 class Mix(Enum):
@@ -113,6 +113,11 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     if terms.channel:
         _warn_of_blindness(ctx, cfg.power_channel)
     return matching.match_class_means(ctx, cfg, terms.statistics, terms.curves)
+
+
+def work(ctx: Context, cfg: Config) -> list[Work]:
+    """The optimisation of the images."""
+    return matching.distribution_work(ctx, cfg)
 
 
 def _warn_of_blindness(ctx: Context, power: float) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distill_bench import matching
-from distill_bench.contract import Context, MethodInfo, SyntheticSet
+from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
 from distill_bench.errors import require
 from distill_bench.groups import Init
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from distill_bench.models import Features
 
-__all__ = ["INFO", "Config", "run", "statistics"]
+__all__ = ["INFO", "Config", "run", "statistics", "work"]
 
 
 @dataclass(kw_only=True)
@@ -81,3 +81,8 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     where m is the class mean of `spatial_attention` and L_MMD is DM's loss.
     """
     return matching.match_class_means(ctx, cfg, lambda features: statistics(features, cfg))
+
+
+def work(ctx: Context, cfg: Config) -> list[Work]:
+    """The optimisation of the images."""
+    return matching.distribution_work(ctx, cfg)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from distill_bench import reporting, selection
+from distill_bench import generative, reporting, selection
 from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
 from distill_bench.errors import require
 from distill_bench.files import write_json
@@ -72,6 +72,7 @@ class ScorerKind(Enum):
     resnet50 = "resnet50"  # torchvision's, of ImageNet
 
 
+SAMPLED = ("diffusion", "minimax", "mgd3", "igds")  # bases that sample the generator
 HISTOGRAMS = (Target.original, Target.hill, Target.ground, Target.slope, Target.cliff, Target.list)
 
 
@@ -183,9 +184,11 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
 
 
 def work(ctx: Context, cfg: Config) -> list[Work]:
-    """Training the scorer, if it is not there; what the pool costs is not known here."""
+    """The pool, as drawing it plainly would cost where the base is a diffusion method, and training the scorer."""
+    pool = [*generative.prior_work(ctx), generative.sampling_work(ctx, cfg.pool_factor)]
     trained = cfg.scorer is ScorerKind.trained
-    return selection.scorer_work(ctx, cfg.scorer_steps, cfg.cross_fit) if trained else []
+    scorer = selection.scorer_work(ctx, cfg.scorer_steps, cfg.cross_fit) if trained else []
+    return [*(pool if cfg.base in SAMPLED else []), *scorer]
 
 
 def select(pool: Scores, originals: Scores, keys_M: torch.Tensor, per_class: int, cfg: Config) -> Selection:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distill_bench import matching
-from distill_bench.contract import Context, MethodInfo, SyntheticSet
+from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
 from distill_bench.errors import require
 from distill_bench.groups import Init
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from distill_bench.models import Features
 
-__all__ = ["INFO", "Config", "run", "statistics"]
+__all__ = ["INFO", "Config", "run", "statistics", "work"]
 
 
 @dataclass(kw_only=True)
@@ -62,3 +62,8 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
         \| \operatorname{mean} \psi_\theta(A_\omega(B^T_k)) - \operatorname{mean} \psi_\theta(A_\omega(S_k)) \|_2^2
     """
     return matching.match_class_means(ctx, cfg, statistics)
+
+
+def work(ctx: Context, cfg: Config) -> list[Work]:
+    """The optimisation of the images."""
+    return matching.distribution_work(ctx, cfg)

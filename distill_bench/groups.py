@@ -13,20 +13,26 @@ from distill_bench.errors import closest, require
 
 __all__ = [
     "GROUPS",
+    "Augmentation",
     "Batching",
+    "Centroid",
     "DatasetConfig",
     "FeatureSource",
     "GeneratorConfig",
     "GeneratorKind",
+    "Gradient",
     "Init",
     "IpcConfig",
+    "Labels",
     "MixtureConfig",
     "MixtureKind",
     "Norm",
+    "Optimiser",
     "Pooling",
     "ProfileConfig",
     "ProtocolConfig",
     "Sampler",
+    "Schedule",
     "Statistics",
     "StudentConfig",
     "Variance",
@@ -93,6 +99,22 @@ class FeatureSource(Enum):
     pixels = "pixels"
 
 
+class Centroid(Enum):
+    """The distribution from which a class's predictions are to differ."""
+
+    synthetic = "synthetic"  # that of the set being made: the term is the set's conditional mutual information
+    real = "real"  # that of real images: an upper bound of the above, which can be raised at the cost of labels
+    mixture = "mixture"  # the mean of both
+
+
+class Gradient(Enum):
+    """How the reward's gradient reaches x_t."""
+
+    shrunk = "shrunk"  # stopped at x0h; the denoiser's Jacobian as for an isotropic Gaussian prior
+    naive = "naive"  # stopped at x0h, over sqrt(ab): overshoots at high noise
+    exact = "exact"  # through the denoiser
+
+
 @dataclass(kw_only=True)
 class IpcConfig:
     """`ipc=`: synthetic images per class."""
@@ -125,7 +147,7 @@ class Pooling(Enum):
 class StudentConfig:
     """`student=`: the network that distils, and is trained from scratch in the evaluation."""
 
-    name: str = "convnet"  # convnet, alexnet, vgg11, resnet18, or any model name of timm
+    name: str = "convnet"  # convnet, convnet6, alexnet, vgg11, resnet18, resnetap10, or any model name of timm
     width: int = 128  # channels of each ConvNet block (other networks have their own)
     depth: int = 0  # ConvNet blocks; 0: by resolution (8: 2, 28 and 32: 3, 64: 4, 128: 5, 256: 6)
     norm: Norm = Norm.instance
@@ -144,19 +166,63 @@ class Batching(Enum):
     sequential = "sequential"  # one network after another
 
 
+class Optimiser(Enum):
+    """What trains the students."""
+
+    sgd = "sgd"  # with momentum, and weight decay on everything
+    adamw = "adamw"  # betas 0.9 and 0.999; weight decay on matrices and kernels alone
+
+
+class Schedule(Enum):
+    """The learning rate over the E epochs."""
+
+    drop = "drop"  # E + 1 epochs 0 .. E; x lr_drop once, past the middle, where the momentum is lost
+    two_drops = "two_drops"  # x lr_drop at 2/3 and at 5/6
+    half_cosine = "half_cosine"  # from 1 to 1/2 along half a cosine
+
+
+class Augmentation(Enum):
+    """How the students' training images are augmented."""
+
+    siamese = "siamese"  # differentiable siamese augmentation, one family a batch
+    crop = "crop"  # random-resized-crop and flip, then colour jitter and lighting if they are above 0
+
+
+class Labels(Enum):
+    """What the students are trained towards."""
+
+    hard = "hard"  # the set's labels: cross-entropy
+    soft = "soft"  # a teacher of the same architecture, trained on the whole training set: Kullback-Leibler divergence
+
+
 @dataclass(kw_only=True)
 class ProtocolConfig:
-    """`protocol=`: how a synthetic set is measured. Nothing is selected on test data."""
+    """`protocol=`: how a synthetic set is measured. `accuracy` is selected on nothing."""
 
     name: str = "dc"
     nets: int = 5  # networks trained from scratch on each set
-    epochs: int = 1000  # E: the loop runs E + 1 epochs, and drops the rate after epoch E // 2 + 1
+    epochs: int = 1000  # E; with epochs_by_ipc: E at most
+    epochs_by_ipc: dict[int, int] = field(default_factory=dict)  # largest IPC -> E; the last one holds beyond it
+    epoch_scale: float = 1.0  # E is divided by it: small data sets take 10
+    optimiser: Optimiser = Optimiser.sgd
     lr: float = 0.01
-    lr_drop: float = 0.1  # factor at the drop, where the optimiser is rebuilt and its momentum lost
-    momentum: float = 0.9
+    schedule: Schedule = Schedule.drop
+    lr_drop: float = 0.1  # factor at a drop
+    momentum: float = 0.9  # of SGD
     weight_decay: float = 5e-4
     batch_size: int = 256
-    augment: bool = True  # differentiable augmentation, one family a batch, parameters per image
+    batch_by_ipc: dict[int, int] = field(default_factory=dict)  # largest IPC -> batch_size
+    by_classes: dict[int, dict[str, float]] = field(default_factory=dict)  # least classes -> what changes from there on
+    augment: bool = True
+    augmentation: Augmentation = Augmentation.siamese
+    crop_area: float = 1.0  # random-resized-crop: least share of the image, 1: no crop
+    colour_jitter: float = 0.0  # half-width of the factors of brightness, contrast and saturation
+    lighting: float = 0.0  # standard deviation along the principal colours
+    cutmix: bool = False  # on every batch
+    labels: Labels = Labels.hard
+    temperature: float = 20.0  # of soft labels
+    best: bool = False  # also read the test accuracy during training, and report the highest: selected on test data
+    readings: int = 100  # at most so many looks, evenly spread, the last epoch among them
     students: list[str] = field(default_factory=list)  # further architectures (cross-architecture tables)
     batching: Batching = Batching.auto
     ceiling: bool = False  # also train on the whole training set (once, cached) for comparison
@@ -164,12 +230,26 @@ class ProtocolConfig:
     full_nets: int = 1  # networks trained on the whole training set
 
     def __post_init__(self) -> None:
-        for key in ("nets", "epochs", "batch_size", "full_steps", "full_nets"):
+        for key in ("nets", "epochs", "batch_size", "full_steps", "full_nets", "readings"):
             require(getattr(self, key) >= 1, f"protocol.{key}", getattr(self, key), ">= 1")
-        require(self.lr > 0, "protocol.lr", self.lr, "> 0")
+        for key in ("lr", "epoch_scale", "temperature"):
+            require(getattr(self, key) > 0, f"protocol.{key}", getattr(self, key), "> 0")
+        for key in ("weight_decay", "lighting"):
+            require(getattr(self, key) >= 0, f"protocol.{key}", getattr(self, key), ">= 0")
         require(0 < self.lr_drop <= 1, "protocol.lr_drop", self.lr_drop, "in (0, 1]")
         require(0 <= self.momentum < 1, "protocol.momentum", self.momentum, "in [0, 1)")
-        require(self.weight_decay >= 0, "protocol.weight_decay", self.weight_decay, ">= 0")
+        require(0 < self.crop_area <= 1, "protocol.crop_area", self.crop_area, "in (0, 1]")
+        require(0 <= self.colour_jitter < 1, "protocol.colour_jitter", self.colour_jitter, "in [0, 1)")
+        for key in ("epochs_by_ipc", "batch_by_ipc"):
+            table = getattr(self, key)
+            fits = all(ipc >= 1 and value >= 1 for ipc, value in table.items())
+            require(fits, f"protocol.{key}", table, "a table of IPC and values, all >= 1")
+        for changes in self.by_classes.values():
+            for key in changes:
+                require(key in CLASS_CHANGES, f"protocol.by_classes.{key}", changes[key], closest(key, CLASS_CHANGES))
+
+
+CLASS_CHANGES = ("lr", "weight_decay", "batch_size", "batch_factor", "epochs_factor")  # keys within by_classes
 
 
 class GeneratorKind(Enum):

@@ -33,7 +33,7 @@ METRICS: dict[str, Metric] = {
     "log_likelihood": Metric("nat", True, "mean log q(y|x) of the set's images under a classifier q"),
     "prototype_information": Metric("nat", True, "log K + mean log q(y|x), a lower bound of I(X;Y)"),
     "cmi": Metric("nat", None, "conditional mutual information I(X;Yhat|Y) of inputs and a classifier's predictions"),
-    "separation": Metric("nat", True, "mean cross-entropy of predictions with the centroids of other classes"),
+    "separation": Metric("nat", True, "mean cross-entropy of predictions of pairs with different labels, zero for equal ones"),
     "ncmi": Metric("", False, "conditional mutual information over separation"),
     "feature_diversity": Metric("", None, "mean cosine distance of a class's images in a classifier's embedding"),
     "difficulty": Metric("", None, "mean of 1 - p(y|x) under the scorer"),

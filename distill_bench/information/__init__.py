@@ -1,0 +1,29 @@
+"""Information in the predictions of a classifier: conditional mutual information, separation, and an estimator."""
+
+from distill_bench.information.audit import measure
+from distill_bench.information.estimator import Estimator, EstimatorSettings, train_estimator
+from distill_bench.information.measures import (
+    centroids,
+    cmi,
+    divergence,
+    log_likelihood,
+    ncmi,
+    prototype_bound,
+    separation,
+)
+from distill_bench.information.safe_beta import safe_beta
+
+__all__ = [
+    "Estimator",
+    "EstimatorSettings",
+    "centroids",
+    "cmi",
+    "divergence",
+    "log_likelihood",
+    "measure",
+    "ncmi",
+    "prototype_bound",
+    "safe_beta",
+    "separation",
+    "train_estimator",
+]

@@ -1,0 +1,158 @@
+"""IGDS: Information-Guided Diffusion Sampling, Ye et al., NeurIPS 2025 workshop, arXiv 2507.04619.
+
+A distilled set should carry prototype information I(X; Y) and, the more images per class it has, contextual information
+H(X | Y): the reverse process of a pretrained diffusion model is guided to raise I(X; Y) + beta H(X | Y).
+
+The paper's: that objective, beta's dependence on IPC, its use while sampling, bounds learned from data. No code is
+public and only the abstract could be read, so the concrete form is ours: log q(y|x) for the first term (classifier
+guidance; Barber and Agakov), the conditional mutual information I(X; Yh|Y) of a classifier's predictions for the second
+(a lower bound of H(X|Y) by data processing; the same authors' quantity, ICLR 2024), the classifier trained as there,
+beta(n) = log n / log 50, the gradient taken at x0h, and every number below.
+
+`guidance_scale=0` is `method=diffusion` bit for bit, `beta=0` is classifier guidance.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from distill_bench import generative, information
+from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench.errors import UserError, require
+from distill_bench.groups import Centroid, Gradient
+from distill_bench.metrics import Measure
+
+if TYPE_CHECKING:
+    from distill_bench.generative import InformationGuidance, Prior
+    from distill_bench.information import Estimator
+
+__all__ = ["INFO", "Config", "beta_at", "run", "work"]
+
+
+@dataclass(kw_only=True)
+class Config:
+    """Hyper-parameters; all values are our choice but those that are named."""
+
+    name: str = "igds"
+    guidance_scale: float = 2.0  # s, >= 0; 0: plain sampling. 5 for latents of a DiT
+    beta: Any = "log"  # weight of the context: a number, a table {ipc: beta}, or log: beta0 log(ipc) / log(50)
+    beta0: float = 1.0  # beta at 50 images per class
+    likelihood: float = 1.0  # weight of log q(y|x), >= 0; 0: context alone
+    centroid: Centroid = Centroid.synthetic  # synthetic | real | mixture
+    allow_unsafe_beta: bool = False  # with a real centroid: also values that reward wrong labels
+    gradient: Gradient = Gradient.shrunk  # shrunk | naive | exact (through the denoiser, three times the cost)
+    trust: float = 0.2  # rho, a correction's largest length over that of eps; 0: no bound
+    window: list[float] = field(default_factory=lambda: [0.0, 1.0])  # shares of the reverse process; latents: 0.1, 0.7
+    temperature: float = 1.0  # of q, > 0
+    estimator_steps: int = 6000  # SGD steps of the classifier, 64 images each
+    estimator_width: int = 64  # channels of its ConvNet
+    information_weight: float = 0.15  # lambda of its information term, the typical value of the ICLR 2024 scripts
+
+    def __post_init__(self) -> None:
+        for key in ("guidance_scale", "beta0", "likelihood", "trust", "information_weight"):
+            require(getattr(self, key) >= 0, f"method.{key}", getattr(self, key), ">= 0")
+        require(self.temperature > 0, "method.temperature", self.temperature, "> 0")
+        require(self.estimator_steps >= 1, "method.estimator_steps", self.estimator_steps, ">= 1")
+        fits = self.estimator_width >= 4 and self.estimator_width % 4 == 0
+        require(fits, "method.estimator_width", self.estimator_width, "a multiple of 4")
+        fits = len(self.window) == 2 and 0 <= self.window[0] <= self.window[1] <= 1
+        require(fits, "method.window", self.window, "two shares [first, last] in [0, 1], in order")
+        beta_at(self, 1)
+
+
+INFO = MethodInfo(
+    task="dataset_distillation",
+    paper="Information-Guided Diffusion Sampling for Dataset Distillation, NeurIPS 2025 workshop, arXiv 2507.04619",
+    summary="diffusion samples guided towards prototype and contextual information",
+    uses=("dataset", "ipc", "student", "protocol", "generator"),
+)
+
+
+def beta_at(cfg: Config, images_per_class: int) -> float:
+    """The weight of the context at this IPC; UserError for a form that is none of the three, or a negative value."""
+    allowed = "a number >= 0, a table {ipc: beta}, or log"
+    value = cfg.beta
+    if value == "log":
+        return cfg.beta0 * math.log(images_per_class) / math.log(50)
+    try:
+        if isinstance(value, dict):
+            table = {int(size): float(weight) for size, weight in value.items()}
+            require(bool(table) and min(table.values()) >= 0, "method.beta", value, allowed)
+            return table.get(images_per_class, table[min(table, key=lambda size: abs(size - images_per_class))])
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"method.beta={value}: allowed: {allowed}") from None
+    require(number >= 0, "method.beta", value, allowed)
+    return number
+
+
+def run(ctx: Context, cfg: Config) -> SyntheticSet:
+    """Sample the prior with the guided score, the images of a class (up to 64) in lock-step: they see one another.
+
+    .. math:: e \\leftarrow e - \\sqrt{1 - ab_t}\\, s\\, \\nabla [\\log q(y|x) + \\beta KL(q \\| Q_y)](\\hat x_0)
+    """
+    prior = generative.load_prior(ctx)
+    if not cfg.guidance_scale:
+        return generative.draw_set(ctx, prior)
+    estimator = _estimator(ctx, cfg, prior)
+    hook = _guidance(ctx, cfg, prior, estimator)
+    made = generative.draw_set(ctx, prior, hook)
+    if int(hook.skipped):
+        print(f"igds: {int(hook.skipped)} gradients were not finite and left out", file=sys.stderr, flush=True)
+    return SyntheticSet(made.images, made.labels, measures=_measures(ctx, prior, estimator, made))
+
+
+def work(ctx: Context, cfg: Config) -> list[Work]:
+    """The prior, the estimator, and sampling with one more pass back through the estimator."""
+    factor = 3.0 if cfg.gradient is Gradient.exact else 1.0
+    images = 3.0 * cfg.estimator_steps * 64
+    classifier = Work(name="estimator", what=f"{cfg.estimator_steps} steps x 64 images", student_images=images)
+    return [*generative.prior_work(ctx), classifier, generative.sampling_work(ctx, factor)]
+
+
+def _estimator(ctx: Context, cfg: Config, prior: Prior) -> Estimator:
+    """q(y | x), on what the prior diffuses: pixels, or latents (which saves the way back through the decoder)."""
+    settings = information.EstimatorSettings(
+        steps=cfg.estimator_steps, width=cfg.estimator_width, weight=cfg.information_weight
+    )
+    space = {"latent": generative.prior_parts(ctx)} if prior.latent else {"latent": None}
+    return information.train_estimator(ctx, settings, prior.shape, prior.from_pixels, space)
+
+
+def _guidance(ctx: Context, cfg: Config, prior: Prior, estimator: Estimator) -> InformationGuidance:
+    beta = beta_at(cfg, ctx.ipc.images_per_class)
+    if cfg.centroid is Centroid.real and beta and not cfg.allow_unsafe_beta:
+        beta = _safe(cfg, beta, estimator.centroids)
+    settings = generative.GuidanceSettings(
+        scale=cfg.guidance_scale, beta=beta, likelihood=cfg.likelihood, centroid=cfg.centroid, gradient=cfg.gradient,
+        trust=cfg.trust, window=(cfg.window[0], cfg.window[1]), temperature=cfg.temperature,
+    )  # fmt: skip
+    variance = generative.within_class_variance(ctx, prior)
+    return generative.InformationGuidance(settings, estimator.net, prior, estimator.centroids, variance)
+
+
+def _safe(cfg: Config, beta: float, centroids: torch.Tensor) -> float:
+    """`beta` if no class's real centroid makes it reward a wrong label; else an error, or the bound for the formula."""
+    clamped = centroids.clamp_min(1e-2 / len(centroids))
+    clamped = clamped / clamped.sum(1, keepdim=True)
+    bound = min(information.safe_beta(row, label) for label, row in enumerate(clamped))
+    if beta <= bound:
+        return beta
+    if cfg.beta == "log":
+        print(f"igds: beta {beta:.3g} is lowered to {bound:.3g}, its bound with real centroids", file=sys.stderr)
+        return bound
+    reason = f"at most {bound:.3g} with method.centroid=real, beyond which a wrong label scores best"
+    raise UserError(f"method.beta={beta:g}: {reason}; or method.allow_unsafe_beta=true")
+
+
+def _measures(ctx: Context, prior: Prior, estimator: Estimator, made: SyntheticSet) -> tuple[Measure, ...]:
+    """What the guiding classifier itself says of the set; an independent one is asked by `protocol.audit`."""
+    images = prior.from_pixels(ctx.dataset.transform.inverse(made.images) * 2 - 1)
+    found = information.measure(estimator.net, images, made.labels, ctx.dataset.num_classes)
+    found["prototype_information"] = math.log(ctx.dataset.num_classes) + found["log_likelihood"]
+    return tuple(Measure(name=name, values=[value], facets={"by": "estimator"}) for name, value in found.items())

@@ -78,6 +78,7 @@ class SyntheticSet:
     labels: torch.Tensor
     measures: tuple[Measure, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    lr: float | None = None  # the students' learning rate, where the method learned one; None: the protocol's
 
 
 @dataclass(frozen=True)

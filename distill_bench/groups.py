@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from distill_bench.errors import closest, require
+from distill_bench.errors import UserError, closest, require
 
 __all__ = [
     "GROUPS",
@@ -225,6 +225,7 @@ class ProtocolConfig:
     readings: int = 100  # at most so many looks, evenly spread, the last epoch among them
     students: list[str] = field(default_factory=list)  # further architectures (cross-architecture tables)
     batching: Batching = Batching.auto
+    audit: bool = False  # also ask a network trained on the whole training set about the images: labels, information
     ceiling: bool = False  # also train on the whole training set (once, cached) for comparison
     full_steps: int = 12_000  # optimisation steps on the whole training set, at least one epoch
     full_nets: int = 1  # networks trained on the whole training set
@@ -244,9 +245,9 @@ class ProtocolConfig:
             table = getattr(self, key)
             fits = all(ipc >= 1 and value >= 1 for ipc, value in table.items())
             require(fits, f"protocol.{key}", table, "a table of IPC and values, all >= 1")
-        for changes in self.by_classes.values():
-            for key in changes:
-                require(key in CLASS_CHANGES, f"protocol.by_classes.{key}", changes[key], closest(key, CLASS_CHANGES))
+        for key in {key: None for changes in self.by_classes.values() for key in changes}:
+            if key not in CLASS_CHANGES:
+                raise UserError(f"protocol.by_classes.{key}: unknown key; {closest(key, CLASS_CHANGES)}")
 
 
 CLASS_CHANGES = ("lr", "weight_decay", "batch_size", "batch_factor", "epochs_factor")  # keys within by_classes

@@ -161,5 +161,8 @@ def flat_adamw(net: nn.Module, lr: float) -> tuple[nn.Parameter, torch.optim.Ada
         parameter.grad = weights.grad[at].view(parameter.shape)
     optimiser = torch.optim.AdamW([weights], lr=lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     zeros = {"exp_avg": torch.zeros_like(weights), "exp_avg_sq": torch.zeros_like(weights)}
-    optimiser.state[weights] = {"step": torch.zeros(()), **{k: v.detach() for k, v in zeros.items()}}
+    optimiser.state[weights] = {
+        "step": torch.zeros((), device=weights.device),
+        **{k: v.detach() for k, v in zeros.items()},
+    }
     return weights, optimiser

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Estimator", "EstimatorSettings", "train_estimator"]
 
 ROUNDS = 20  # validations, and refreshments of the centroids
-PLAIN = 0.8  # share of the training with cross-entropy alone
 NOISE = 0.2  # largest standard deviation of the noise on the inputs, so that blurred images are in range
 BATCH, LR, MOMENTUM, DECAY = 64, 0.05, 0.9, 5e-4  # SGD of the released MCMI code, cosine to 0
 HELD = 50  # training images of a class, at most a tenth, on which the weights are chosen; as many for the centroids
@@ -36,6 +35,7 @@ class EstimatorSettings:
     steps: int  # optimisation steps
     width: int  # channels of its ConvNet
     weight: float  # lambda of the information term
+    plain: float = 0.8  # share of the steps with cross-entropy alone, which come first
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _train(
     for part in ctx.loop("estimator", rounds, state):
         first, last = part * settings.steps // rounds, (part + 1) * settings.steps // rounds
         fixed = None
-        if settings.weight and first >= PLAIN * settings.steps:
+        if settings.weight and first >= settings.plain * settings.steps:
             some = train.sample_per_class(min(HELD, train.smallest_class), generator(0, "estimator centroids", part))
             fixed = centroids(*look(some.flatten().to(ctx.device)))
         for step, inputs, labels in _batches(ctx, kept_N, encode, first, last):

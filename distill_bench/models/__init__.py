@@ -6,7 +6,7 @@ from distill_bench.models.convnet import ConvNet, depth_for
 from distill_bench.models.foreign import TimmNetwork
 from distill_bench.models.initial import Randomiser, flatten_parameters, reinitialise
 from distill_bench.models.network import Features, Network
-from distill_bench.models.resnet import ResNet18
+from distill_bench.models.resnet import ResNet18, ResNetAP10
 from distill_bench.models.vgg import VGG11
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Network",
     "Randomiser",
     "ResNet18",
+    "ResNetAP10",
     "TimmNetwork",
     "build",
     "depth_for",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,7 +11,7 @@ from distill_bench.groups import StudentConfig
 from distill_bench.models.alexnet import AlexNet
 from distill_bench.models.convnet import ConvNet
 from distill_bench.models.foreign import TimmNetwork
-from distill_bench.models.resnet import ResNet18
+from distill_bench.models.resnet import ResNet18, ResNetAP10
 from distill_bench.models.vgg import VGG11
 
 __all__ = ["build"]
@@ -19,22 +21,27 @@ def build(config: StudentConfig, *, channels: int, num_classes: int, resolution:
     """The network that `config` names, for square images of `resolution` pixels a side, on the CPU.
 
     `forward(x)` gives logits (B, K), `forward(x, features=True)` gives `Features`. Width, depth and pooling are those
-    of ConvNet; the norm also that of VGG-11 and ResNet-18 (AlexNet has none). Its parameters are always the same:
-    `reinitialise` it for others. UserError for an unknown name, or a network too deep for the images.
+    of ConvNet; the norm also that of VGG-11 and of the residual networks (AlexNet has none). Its parameters are always
+    the same: `reinitialise` it for others. UserError for an unknown name, or a network too deep for the images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # the layers' constructors draw from it
         return _named(config, channels=channels, num_classes=num_classes, resolution=resolution)
 
 
-def _named(config: StudentConfig, **shape: int) -> nn.Module:
+def _named(config: StudentConfig, **shape: Any) -> nn.Module:
     if config.name == "convnet":
         width, depth = config.width, config.depth
         return ConvNet(**shape, width=width, depth=depth, norm=config.norm, pooling=config.pooling)
+    if config.name == "convnet6":
+        width, depth = config.width, config.depth or 6
+        return ConvNet(**shape, width=width, depth=depth, norm=config.norm, pooling=config.pooling, any_size=True)
     if config.name == "alexnet":
         return AlexNet(**shape)
     if config.name == "vgg11":
         return VGG11(**shape, norm=config.norm)
     if config.name == "resnet18":
         return ResNet18(**shape, norm=config.norm)
+    if config.name == "resnetap10":
+        return ResNetAP10(**shape, norm=config.norm)
     return TimmNetwork(config.name, **shape)

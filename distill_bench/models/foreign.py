@@ -13,7 +13,14 @@ from distill_bench.models.network import Features
 
 __all__ = ["TimmNetwork"]
 
-OWN = ("convnet", "alexnet", "vgg11", "resnet18")  # the networks of this package, known to `build`
+OWN = (
+    "convnet",
+    "convnet6",
+    "alexnet",
+    "vgg11",
+    "resnet18",
+    "resnetap10",
+)  # the networks of this package, known to `build`
 
 
 class TimmNetwork(nn.Module):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from distill_bench import data, models, reporting, training
+from distill_bench import data, information, models, reporting, training
 from distill_bench.contract import Context, Method, Outcome, SyntheticSet
 from distill_bench.errors import require
 from distill_bench.files import save_tensors
 from distill_bench.metrics import Measure
+from distill_bench.tasks.forecast import forecast
 
 __all__ = ["run"]
 
@@ -16,8 +18,9 @@ __all__ = ["run"]
 def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
     """Load the images, let the method make its `SyntheticSet`, keep it with a picture, and train students on it.
 
-    Measures: `accuracy` of each evaluation network at the last epoch, for every architecture of the protocol;
-    with `protocol.ceiling` also `full_data_accuracy`. UserError if a class has fewer images than IPC.
+    Measures: those of `training.evaluate`, `accuracy` for every architecture of the protocol among them; with
+    `protocol.audit` what a classifier says of the images; with `protocol.ceiling` also `full_data_accuracy`.
+    UserError if a class has fewer images than IPC.
     """
     _check_students(ctx)
     ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device, ctx.seed)
@@ -25,13 +28,14 @@ def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
     wanted = ctx.ipc.images_per_class
     require(wanted <= smallest, "ipc.images_per_class", wanted, f"at most {smallest}, the images of the smallest class")
 
+    if plan := forecast(ctx, method, cfg):
+        print(plan, file=sys.stderr, flush=True)
     synthetic = method.run(ctx, cfg)
     artifacts = _keep(ctx, synthetic)
     measures = list(synthetic.measures)
-    measures += [
-        Measure(name="accuracy", values=accuracies, facets={"student": student})
-        for student, accuracies in training.evaluate(ctx, synthetic).items()
-    ]
+    measures += training.evaluate(ctx, synthetic)
+    if ctx.protocol.audit:
+        measures += _audit(ctx, synthetic)
     if ctx.protocol.ceiling:
         ceiling = training.full_data_networks(ctx).accuracies
         measures.append(Measure(name="full_data_accuracy", values=ceiling, facets={"student": ctx.student.name}))
@@ -46,6 +50,17 @@ def _check_students(ctx: Context) -> None:
     shape = {"channels": config.channels, "num_classes": config.num_classes or 2, "resolution": config.resolution}
     for student in training.architectures(ctx).values():
         models.build(student, **shape)
+
+
+def _audit(ctx: Context, synthetic: SyntheticSet) -> list[Measure]:
+    """Labels and information of the images, by the student as trained on the whole training set: it had no part in
+    making them."""
+    data = ctx.dataset
+    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    net.load_state_dict(training.full_data_networks(ctx).weights[0])
+    net.to(ctx.device).eval().requires_grad_(False)
+    found = information.measure(net, synthetic.images, synthetic.labels, data.num_classes)
+    return [Measure(name=name, values=[value], facets={"by": "independent"}) for name, value in found.items()]
 
 
 def _keep(ctx: Context, synthetic: SyntheticSet) -> dict[str, str]:

@@ -58,7 +58,7 @@ def duration(seconds: float) -> str:
 def _evaluation(ctx: Context) -> Work:
     passes = training.evaluation_passes(ctx)
     names = ", ".join(name for name, _ in passes)
-    what = f"{ctx.protocol.nets} x {names}, protocol {ctx.protocol.name}"
+    what = f"{ctx.protocol.nets} x {names}, protocol={ctx.protocol.name}"
     return Work(name="evaluate", what=what, student_images=sum(images for _, images in passes))
 
 

@@ -1,8 +1,16 @@
 """Students trained from scratch, and how well they do."""
 
 from distill_bench.training.batching import images_per_pass
-from distill_bench.training.evaluation import FullData, architectures, evaluate, full_data_networks, student_parts
+from distill_bench.training.evaluation import (
+    FullData,
+    architectures,
+    evaluate,
+    evaluation_passes,
+    full_data_networks,
+    student_parts,
+)
 from distill_bench.training.features import embeddings
+from distill_bench.training.protocol import recipe
 from distill_bench.training.schedule import learning_rates
 from distill_bench.training.students import Students, accuracies, initialise, train_students
 
@@ -13,10 +21,12 @@ __all__ = [
     "architectures",
     "embeddings",
     "evaluate",
+    "evaluation_passes",
     "full_data_networks",
     "images_per_pass",
     "initialise",
     "learning_rates",
+    "recipe",
     "student_parts",
     "train_students",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,14 @@ from torch import nn
 
 from distill_bench import models
 from distill_bench.contract import Context, SyntheticSet
-from distill_bench.groups import StudentConfig
+from distill_bench.groups import Labels, ProtocolConfig, StudentConfig
+from distill_bench.metrics import Measure
 from distill_bench.seeding import derive
-from distill_bench.training.students import Students, accuracies, train_students
+from distill_bench.training.batching import images_per_pass
+from distill_bench.training.protocol import epoch_count, full_data_recipe, recipe
+from distill_bench.training.students import Loop, accuracies, train_students
 
-__all__ = ["FullData", "architectures", "evaluate", "full_data_networks", "student_parts"]
+__all__ = ["FullData", "architectures", "evaluate", "evaluation_passes", "full_data_networks", "student_parts"]
 
 
 @dataclass(frozen=True)
@@ -33,58 +37,94 @@ def architectures(ctx: Context) -> dict[str, StudentConfig]:
     return students | {name: StudentConfig(name=name) for name in ctx.protocol.students if name not in students}
 
 
-def evaluate(ctx: Context, synthetic: SyntheticSet) -> dict[str, list[float]]:
-    """Test accuracies in %, at the last epoch, of the protocol's networks trained on `synthetic`, by architecture.
+def evaluate(ctx: Context, synthetic: SyntheticSet) -> list[Measure]:
+    """`accuracy` (%) at the last epoch of the protocol's networks trained on `synthetic`, for each architecture;
+    with `protocol.best` also `best_accuracy`, the highest that was read.
 
     The run's own student comes first; `protocol.students` adds others (their configs at default size). Seeds of
-    the networks follow from the run's seed.
+    the networks follow from the run's seed. A learning rate of the set's own replaces the protocol's.
     """
-    found = {}
-    for name, config in architectures(ctx).items():
-        seeds = [derive(ctx.seed, "evaluate", name, i) for i in range(ctx.protocol.nets)]
-        trained = _train(ctx, config, lambda i: synthetic.images[i], synthetic.labels, ctx.protocol.epochs, seeds, name)
-        found[name] = accuracies(trained, ctx.dataset.test)
-    return found
+    protocol, data = _recipe(ctx), ctx.dataset
+    if synthetic.lr is not None:
+        protocol = replace(protocol, lr=synthetic.lr)
+    measures = []
+    for name, student in architectures(ctx).items():
+        seeds = [derive(ctx.seed, "evaluate", name, i) for i in range(protocol.nets)]
+        teacher = _teacher(ctx, student) if protocol.labels is Labels.soft else None
+        trained = train_students(
+            partial(_build, ctx, student), lambda i: synthetic.images[i], synthetic.labels, protocol,
+            epochs=protocol.epochs, seeds=seeds, augmentation=data.augmentation, device=ctx.device,
+            loop=_loop(ctx, name), colours=data.transform, teacher=teacher, test=data.test,
+        )  # fmt: skip
+        found = {"accuracy": accuracies(trained, data.test), "best_accuracy": trained.best}
+        measures += [Measure(name=n, values=values, facets={"student": name}) for n, values in found.items() if values]
+    return measures
 
 
-def student_parts(ctx: Context) -> dict[str, Any]:
+def evaluation_passes(ctx: Context) -> list[tuple[str, float]]:
+    """What `evaluate` costs, for each architecture: images through the network, a pass back counting as two more.
+
+    With the readings of `protocol.best`, and the teacher of soft labels, but not its training.
+    """
+    protocol, data = _recipe(ctx), ctx.dataset
+    size = ctx.ipc.images_per_class * data.num_classes
+    passes = epoch_count(protocol) * size * (3 + (protocol.labels is Labels.soft))
+    tests = len(data.test) * (min(protocol.readings, protocol.epochs) + 1 if protocol.best else 1)
+    return [(name, float(protocol.nets * (passes + tests))) for name in architectures(ctx)]
+
+
+def student_parts(ctx: Context, student: StudentConfig | None = None) -> dict[str, Any]:
     """What networks trained on the whole training set depend on, beside the data: JSON for a cache key."""
-    protocol = asdict(ctx.protocol)
+    protocol = asdict(full_data_recipe(ctx.protocol))
     keys = ("lr", "lr_drop", "momentum", "weight_decay", "batch_size", "augment", "full_steps", "full_nets")
-    student = {k: getattr(v, "name", v) for k, v in asdict(ctx.student).items()}
+    known = {k: getattr(v, "name", v) for k, v in asdict(student or ctx.student).items()}
     families = ctx.dataset.augmentation
-    return {"student": student, "protocol": {key: protocol[key] for key in keys}, "augmentation": families}
+    return {"student": known, "protocol": {key: protocol[key] for key in keys}, "augmentation": families}
 
 
-def full_data_networks(ctx: Context) -> FullData:
-    """The run's student trained on the whole training set, `full_nets` times; made once for all runs, and cached."""
-    data, protocol = ctx.dataset, ctx.protocol
+def full_data_networks(ctx: Context, student: StudentConfig | None = None) -> FullData:
+    """The run's student (or another) trained on the whole training set, `full_nets` times; made once for all runs,
+    and cached."""
+    data, protocol, config = ctx.dataset, full_data_recipe(ctx.protocol), student or ctx.student
     epochs = max(1, round(protocol.full_steps / math.ceil(len(data.train) / protocol.batch_size)))
 
     def make() -> dict[str, Any]:
         seeds = [derive(0, "full data", i) for i in range(protocol.full_nets)]
-        trained = _train(ctx, ctx.student, data.train.images, data.train.labels, epochs, seeds, "full-data")
+        trained = train_students(
+            partial(_build, ctx, config), data.train.images, data.train.labels, protocol, epochs=epochs, seeds=seeds,
+            augmentation=data.augmentation, device=ctx.device, loop=_loop(ctx, _full_name(ctx, config)),
+        )  # fmt: skip
         return {"accuracies": accuracies(trained, data.test), "weights": trained.state_dicts()}
 
-    parts = {"data": data.fingerprint, **student_parts(ctx)}
+    parts = {"data": data.fingerprint, **student_parts(ctx, config)}
     return FullData(**ctx.cache.get("full_data", parts, make))
 
 
-def _train(
-    ctx: Context,
-    student: StudentConfig,
-    fetch: Callable[[torch.Tensor], torch.Tensor],
-    labels: torch.Tensor,
-    epochs: int,
-    seeds: list[int],
-    name: str,
-) -> Students:
+def _full_name(ctx: Context, student: StudentConfig) -> str:
+    return "full-data" if student == ctx.student else f"full-data-{student.name}"
+
+
+def _recipe(ctx: Context) -> ProtocolConfig:
+    return recipe(ctx.protocol, ctx.ipc.images_per_class, ctx.dataset.num_classes)
+
+
+def _teacher(ctx: Context, student: StudentConfig) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Logits (B, K) of the first network of this architecture trained on the whole training set."""
+    net = _build(ctx, student)
+    net.load_state_dict(full_data_networks(ctx, student).weights[0])
+    net = net.to(ctx.device).eval().requires_grad_(False)
+
+    def logits(images: torch.Tensor) -> torch.Tensor:
+        piece = images_per_pass(net, images.device) or len(images)
+        return torch.cat([net(some) for some in images.split(piece)])
+
+    return logits
+
+
+def _build(ctx: Context, student: StudentConfig) -> nn.Module:
     data = ctx.dataset
+    return models.build(student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
 
-    def build() -> nn.Module:
-        return models.build(student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
 
-    return train_students(
-        build, fetch, labels, ctx.protocol, epochs=epochs, seeds=seeds, augmentation=data.augmentation,
-        device=ctx.device, loop=lambda part, total, state: ctx.loop(f"train-{name}-{part}", total, state),
-    )  # fmt: skip
+def _loop(ctx: Context, name: str) -> Loop:
+    return lambda part, total, state: ctx.loop(f"train-{name}-{part}", total, state)

@@ -1,34 +1,36 @@
-"""Networks trained from scratch on a labelled set, by the evaluation protocol of the dataset distillation literature.
+"""Networks trained from scratch on a labelled set, by an evaluation protocol of the dataset distillation literature.
 
-Axes: M networks, N images of the set, B of a batch, C x H x W. Every draw of a network follows from its own seed and
-the epoch, so training networks together, one by one, or in two halves with an interruption gives the same networks
-up to rounding.
+Axes: M networks, N images of the set, B of a batch, K classes, C x H x W. Every draw of a network follows from its own
+seed and the epoch, so training networks together, one by one, or in two halves with an interruption gives the same
+networks up to rounding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill_bench import augment, models
-from distill_bench.groups import ProtocolConfig
+from distill_bench import models
+from distill_bench.groups import Optimiser, ProtocolConfig, Schedule
 from distill_bench.seeding import generator
+from distill_bench.training.batches import Batch, Batches, Fetch
 from distill_bench.training.batching import images_per_pass, networks_together
-from distill_bench.training.schedule import drop_epoch, learning_rates, sgd_step
+from distill_bench.training.crop import Transform
+from distill_bench.training.losses import hard_loss, soft_loss
+from distill_bench.training.schedule import adamw_step, drop_epoch, learning_rates, matrices, sgd_step
 
 __all__ = ["Loop", "Students", "accuracies", "initialise", "train_students"]
 
 Loop = Callable[[str, int, dict[str, Any]], Iterator[int]]
 """(name, total, state) -> the steps 0 .. total-1, resumable: see `Context.loop`."""
 
-Fetch = Callable[[Tensor], Tensor]
-"""Indices (B,) -> images (B, C, H, W), normalised."""
+Teacher = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) -> logits (B, K)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Students:
     """Trained networks: modules of one or several networks each, in the order of their seeds."""
 
     modules: list[nn.Module]
+    best: list[float] = field(default_factory=list)  # the highest test accuracy (%) read of each, if it was asked for
 
     def __len__(self) -> int:
         return sum(_copies(module) for module in self.modules)
@@ -72,26 +75,32 @@ def initialise(net: nn.Module, seeds: list[int]) -> nn.Module:
 def train_students(
     build: Callable[[], nn.Module], fetch: Fetch, labels: Tensor, protocol: ProtocolConfig, *,
     epochs: int, seeds: list[int], augmentation: str, device: torch.device, loop: Loop,
+    colours: Transform | None = None, teacher: Teacher | None = None, test: Any = None,
 ) -> Students:  # fmt: skip
-    """Train one network for each seed on the images `fetch(0 .. N-1)` with hard `labels` (N,).
+    """Train one network for each seed on the images `fetch(0 .. N-1)` with hard `labels` (N,), for E = `epochs`.
 
-    Cross-entropy, SGD, E + 1 epochs (see `schedule`), the last partial batch kept; with `protocol.augment`, one
-    family of `augmentation` for each batch of each network, its parameters drawn for each image. Networks go together
-    or one after another (`batching`); `loop` is asked once for each module, by the name of its networks.
+    The last partial batch is kept. With `protocol.augment`: siamese, one family of `augmentation` for each batch of
+    each network, or a crop for each image, in which `colours` is the data set's normalisation. Soft labels are those
+    of `teacher`, logits (B, K) of the images as the students see them. With `protocol.best` the networks are tested
+    on the split `test` during training. Networks go together or one after another (`batching`); `loop` is asked once
+    for each module, by the name of its networks.
     """
     first = build().to(device)
     batch = min(protocol.batch_size, len(labels))
     together = networks_together(first, protocol.batching, len(seeds), batch, device)
-    modules = []
+    modules, best = [], list[float]()
     for start in range(0, len(seeds), together):
-        net = initialise(first if together > 1 or start == 0 else build().to(device), seeds[start : start + together])
+        some = seeds[start : start + together]
+        net = initialise(first if together > 1 or start == 0 else build().to(device), some)
         name = "nets" if together > 1 else f"net{start}"
-        run = _Training(net, fetch, labels.to(device), protocol, epochs, seeds[start : start + together], augmentation)
-        for epoch in loop(name, epochs + 1, run.state):
+        batches = Batches(fetch, labels.to(device), protocol, some, augmentation, colours)
+        run = _Training(net, batches, protocol, epochs, teacher, test if protocol.best else None)
+        for epoch in loop(name, len(run.rates), run.state):
             run.epoch(epoch)
         net.zero_grad(set_to_none=True)
         modules.append(net)
-    return Students(modules)
+        best += run.best.tolist()
+    return Students(modules, best if protocol.best else [])
 
 
 def accuracies(students: Students, split: Any, batch_size: int = 1000) -> list[float]:
@@ -111,13 +120,14 @@ class _Training:
     """The training of one module of M networks: what an epoch does, and the state that it changes."""
 
     def __init__(
-        self, net: nn.Module, fetch: Fetch, labels: Tensor, protocol: ProtocolConfig, epochs: int,
-        seeds: list[int], augmentation: str,
+        self, net: nn.Module, batches: Batches, protocol: ProtocolConfig, epochs: int, teacher: Teacher | None,
+        test: Any,
     ) -> None:  # fmt: skip
-        self.net, self.fetch, self.labels, self.protocol, self.seeds = net.train(), fetch, labels, protocol, seeds
-        self.device = labels.device
-        self.rates, self.drop = learning_rates(protocol, epochs), drop_epoch(epochs)
-        self.strategy = augmentation if protocol.augment else ""
+        self.net, self.batches, self.protocol = net.train(), batches, protocol
+        self.teacher, self.test = teacher, test
+        self.rates = learning_rates(protocol, epochs)
+        self.drop = drop_epoch(epochs) if protocol.schedule is Schedule.drop else None
+        self.every = math.ceil(len(self.rates) / protocol.readings)
         self.weights = models.flatten_parameters(net)
         self.gradient, self.momentum = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         for parameter in net.parameters():
@@ -125,45 +135,49 @@ class _Training:
             parameter.grad = self.gradient[at].view(parameter.shape)
         buffers = {f"buffer {name}": value for name, value in net.named_buffers()}
         self.state: dict[str, Any] = {"weights": self.weights, "momentum": self.momentum, **buffers}
+        if protocol.optimiser is Optimiser.adamw:
+            self.decay = protocol.weight_decay * matrices(net, self.weights)
+            self.state["second"] = self.second = torch.zeros_like(self.weights)
+        self.best = torch.zeros(len(batches.seeds))
+        if test is not None:
+            self.state["best"] = self.best
 
     def epoch(self, epoch: int) -> None:
         """One pass of every network over the set, each in its own order."""
         if epoch == self.drop:
             self.momentum.zero_()  # the protocol rebuilds its optimiser here, which loses the momentum
-        count, size = len(self.labels), self.protocol.batch_size
-        order_MN = self._order(epoch, count)
-        uniforms_MNU = self._uniforms(epoch, count)
-        families_MS = [
-            augment.draw_families(self.strategy, math.ceil(count / size), generator(seed, "families", epoch))
-            for seed in self.seeds
-        ]
-        for step, indices_MB in enumerate(order_MN.split(size, dim=1)):
-            images_MBCHW = self.fetch(indices_MB.flatten()).unflatten(0, indices_MB.shape)
-            if self.strategy:
-                at = slice(step * size, (step + 1) * size)
-                draw = augment.Draw(tuple(families[step] for families in families_MS), uniforms_MNU[:, at])
-                images_MBCHW = augment.apply(draw, images_MBCHW)
-            self._step(images_MBCHW, self.labels[indices_MB], self.rates[epoch])
+        for number, batch in enumerate(self.batches.epoch(epoch), 1 + epoch * self.batches.count):
+            self._gradient(batch)
+            with torch.no_grad():
+                self._step(self.rates[epoch], number)
+        left = len(self.rates) - 1 - epoch
+        if self.test is not None and left % self.every == 0:
+            found = torch.tensor(accuracies(Students([self.net]), self.test))
+            self.best.copy_(self.best.maximum(found))
+            self.net.train()
 
-    def _step(self, images_MBCHW: Tensor, labels_MB: Tensor, rate: float) -> None:
-        batch = labels_MB.shape[1]
-        piece = _pieces(self.net, batch, self.device)
-        for images, labels in zip(images_MBCHW.split(piece, 1), labels_MB.split(piece, 1), strict=True):
-            logits = self.net(images if len(self.seeds) > 1 else images[0])
-            loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum") / batch
-            loss.backward()
+    def _gradient(self, batch: Batch) -> None:
+        """Add up the gradient of the mean loss of each network's batch."""
+        size = batch.images.shape[1]
+        piece = _pieces(self.net, size, batch.images.device)
+        for some in batch.split(piece):
+            logits = self.net(some.images if len(some.images) > 1 else some.images[0])
+            self._loss(logits, some).div(size).backward()
+
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Summed over the images of all networks; `logits` are (B, K) for one network, else (M, B, K)."""
+        if self.teacher is None:
+            return hard_loss(logits, batch)
+        images = batch.images.flatten(0, 1)
         with torch.no_grad():
+            targets = self.teacher(images)
+        return soft_loss(logits.flatten(0, -2), targets, self.protocol.temperature)
+
+    def _step(self, rate: float, number: int) -> None:
+        if self.protocol.optimiser is Optimiser.sgd:
             sgd_step(self.weights, self.gradient, self.momentum, rate, self.protocol)
-
-    def _order(self, epoch: int, count: int) -> Tensor:
-        """Each network's own permutation of the set, (M, N)."""
-        orders = [torch.randperm(count, generator=generator(seed, "order", epoch)) for seed in self.seeds]
-        return torch.stack(orders).to(self.device, non_blocking=True)
-
-    def _uniforms(self, epoch: int, count: int) -> Tensor:
-        """Uniforms of the augmentation, by network and place in its order, (M, N, U)."""
-        draws = [generator(seed, "augment", epoch, device=self.device) for seed in self.seeds]
-        return torch.stack([torch.rand(count, augment.UNIFORMS, generator=g, device=self.device) for g in draws])
+        else:
+            adamw_step(self.weights, self.gradient, self.momentum, self.second, self.decay, rate, number)
 
 
 def _copies(net: nn.Module) -> int:

@@ -1,8 +1,8 @@
 """Drawing a set together against one image at a time, with equal images; and where a prior's training time goes.
 
-Priors are untrained, which costs the same: CIFAR-10's CPU preset and the digits' on a CPU, `cifar_s` on a GPU. The share
-of a training step that is the network's forward and backward pass is taken in the same run: the two passes alone, on
-the same batch, over the whole step.
+Priors are untrained, which costs the same: `digits8_mlp` and `cifar_cpu` on a CPU, `cifar_s` on a GPU. The share
+of a training step that its network takes is measured in the same run: forward and backward pass alone, on a batch of
+the same size, over the whole step.
 """
 
 from __future__ import annotations

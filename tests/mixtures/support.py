@@ -84,5 +84,6 @@ def make_context(folder: Path, **mixture: object) -> Context:
         ipc=groups.IpcConfig(),
         student=groups.StudentConfig(),
         protocol=groups.ProtocolConfig(),
+        generator_config=groups.GeneratorConfig(),
         mixture=groups.MixtureConfig(**mixture),  # type: ignore[arg-type]
     )

@@ -15,7 +15,7 @@ from distill_bench.groups import Norm, Pooling, StudentConfig
 from distill_bench.models.layers import pool
 from distill_bench.seeding import generator
 
-OURS = ["convnet", "alexnet", "vgg11", "resnet18"]
+OURS = ["convnet", "convnet6", "alexnet", "vgg11", "resnet18", "resnetap10"]
 
 
 def images(count: int, channels: int, resolution: int) -> torch.Tensor:
@@ -134,8 +134,43 @@ def assert_side_by_side(single: Any) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_closest() -> None:
-    with pytest.raises(UserError, match=r"did you mean 'resnet50'.*allowed: convnet, alexnet"):
+    with pytest.raises(UserError, match=r"did you mean 'resnet50'.*allowed: convnet, convnet6, alexnet"):
         models.build(StudentConfig(name="resnt50"), channels=3, num_classes=10, resolution=32)
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 224])
+def test_convnet6_has_six_blocks_at_every_size_and_1152_features_at_224_pixels(resolution: int) -> None:
+    net = models.build(StudentConfig(name="convnet6"), channels=3, num_classes=10, resolution=resolution).eval()
+    with torch.no_grad():
+        features = net(images(1, 3, resolution), features=True)
+    sides = {32: [32, 16, 8, 4, 2, 2], 64: [64, 32, 16, 8, 4, 2], 224: [224, 112, 56, 28, 14, 7]}[resolution]
+    assert [map_.shape[-1] for map_ in features.maps] == sides
+    assert features.embedding.shape[1] == {32: 128, 64: 128, 224: 1152}[resolution]
+
+
+@pytest.mark.parametrize("resolution", [32, 96, 224])
+def test_resnetap10_has_no_strided_convolution_and_no_max_pooling(resolution: int) -> None:
+    net: Any = models.build(StudentConfig(name="resnetap10"), channels=3, num_classes=10, resolution=resolution)
+    convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert all(convolution.stride == (1, 1) for convolution in convolutions)
+    assert len([c for c in convolutions if c.kernel_size != (1, 1)]) == 9  # and the linear layer is the tenth
+    assert not any(isinstance(module, torch.nn.MaxPool2d) for module in net.modules())
+    assert Pooling.max not in {*net.pools, *(getattr(module, "pooling", None) for module in net.modules())}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnetap10"])
+@pytest.mark.parametrize(
+    ("resolution", "kernel", "first"), [(32, 3, 32), (64, 3, 64), (96, 3, 48), (128, 3, 64), (224, 7, 56)]
+)
+def test_the_stem_of_a_residual_network_follows_the_resolution(
+    name: str, resolution: int, kernel: int, first: int
+) -> None:
+    net: Any = models.build(StudentConfig(name=name), channels=3, num_classes=10, resolution=resolution).eval()
+    with torch.no_grad():
+        features = net(images(1, 3, resolution), features=True)
+    assert net.blocks[0][0].kernel_size == (kernel, kernel)
+    assert [map_.shape[-1] for map_ in features.maps] == [first, first // 2, first // 4, first // 8]
+    assert features.embedding.shape[1] == 512
 
 
 def test_a_network_too_deep_for_its_images_is_an_error_that_says_so() -> None:

@@ -1,0 +1,193 @@
+"""Information guidance: exact laws on Gaussian priors, and what must change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distill_bench.generative.guidance import GuidanceSettings, InformationGuidance, gradient_factor
+from distill_bench.generative.process import cosine
+from distill_bench.generative.sampling import Step, reverse
+from distill_bench.groups import Centroid, GeneratorConfig, Gradient
+from tests.generative.analytic import gaussian_prior
+from tests.generative.test_sampling import linear_bars
+
+SHAPE = (1, 2, 2)
+
+
+def classifier(x: Tensor) -> Tensor:
+    """Three fixed linear logits of the four elements."""
+    weights = torch.tensor([[1.0, -0.5, 0.2, 0.1], [-0.3, 0.8, -0.6, 0.2], [0.1, 0.3, 0.9, -1.0]])
+    return x.flatten(1) @ weights.T.to(x.dtype)
+
+
+def hook(
+    logits: Callable[[Tensor], Tensor] = classifier, prior: Any = None, variance: float = 0.25, **changes: Any
+) -> InformationGuidance:
+    """A guidance of three classes without a trust region."""
+    settings = GuidanceSettings(**{"scale": 1.0, "beta": 1.0, "trust": 0.0, **changes})
+    real = torch.tensor([[0.8, 0.15, 0.05], [0.1, 0.8, 0.1], [0.05, 0.15, 0.8]])
+    return InformationGuidance(settings, logits, prior or gaussian_prior([0.0] * 3, 0.25, SHAPE), real, variance)
+
+
+def draw(guidance: InformationGuidance | None, count: int = 6, prior: Any = None, steps: int = 20) -> Tensor:
+    """`count` samples, of the classes 0, 1, 2 in turn."""
+    prior = prior or gaussian_prior([0.0, 0.3, -0.3], 0.25, SHAPE, linear_bars())
+    labels = torch.arange(count) % 3
+    draws = [torch.Generator().manual_seed(i) for i in range(count)]
+    config = GeneratorConfig(cfg=1.0, sampling_steps=steps)
+    return reverse(prior, labels, torch.arange(count) // 3, draws, config, guidance)
+
+
+@pytest.mark.parametrize("changes", [{"scale": 0.0}, {"window": (0.5, 0.5)}, {"window": (0.0, 0.0)}])
+def test_no_guidance_is_the_plain_sampler_bit_for_bit(changes: dict[str, Any]) -> None:
+    assert torch.equal(draw(None), draw(hook(**changes)))
+
+
+def test_guidance_acts_only_inside_its_window() -> None:
+    acted: list[int] = []
+
+    class Watch(InformationGuidance):
+        def reward(self, x0h: Tensor, labels: Tensor) -> Tensor:
+            acted.append(1)
+            return super().reward(x0h, labels)
+
+    base = hook(window=(0.25, 0.75))
+    watch = Watch(base.settings, base.logits, base.prior, base.real_KK, base.variance)
+    draw(watch, steps=20)
+    assert len(acted) == 10
+
+
+def test_beta_zero_is_classifier_guidance_bit_for_bit() -> None:
+    class ClassifierGuidance:
+        through_denoiser = False
+
+        def __call__(self, step: Step) -> Tensor:
+            x0h = step.x0h.detach().requires_grad_()
+            reward = classifier(x0h).float().log_softmax(1).gather(1, step.labels[:, None]).sum()
+            (gradient,) = torch.autograd.grad(reward, x0h)
+            ab = step.alpha_bar
+            delta = -((1 - ab) ** 0.5) * 1.5 * gradient_factor(Gradient.shrunk, ab, 0.25) * gradient
+            return (step.x0h - ((1 - ab) / ab) ** 0.5 * delta).detach()
+
+        def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
+            """Nothing is kept."""
+
+    guided: Any = ClassifierGuidance()
+    assert torch.equal(draw(hook(scale=1.5, beta=0.0)), draw(guided))
+    assert not torch.equal(draw(hook(scale=1.5, beta=1.0)), draw(guided))
+
+
+def test_one_image_a_class_is_independent_of_beta_with_its_own_centroid_and_not_with_a_real_one() -> None:
+    assert torch.equal(draw(hook(beta=0.0), count=3), draw(hook(beta=5.0), count=3))
+    real: dict[str, Any] = {"centroid": Centroid.real}
+    assert not torch.equal(draw(hook(beta=0.0, **real), count=3), draw(hook(beta=5.0, **real), count=3))
+
+
+def test_permuting_the_images_of_a_class_permutes_the_outputs() -> None:
+    prior = gaussian_prior([0.0, 0.3, -0.3], 0.25, SHAPE, linear_bars())
+    config = GeneratorConfig(cfg=1.0, sampling_steps=10)
+    order, labels = torch.tensor([4, 1, 3, 0, 2]), torch.zeros(5, dtype=torch.long)
+
+    def sample(seeds: Tensor) -> Tensor:
+        draws = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        return reverse(prior, labels, torch.arange(5), draws, config, hook(beta=2.0))
+
+    assert torch.allclose(sample(torch.arange(5))[order], sample(order), atol=1e-5)
+
+
+class LinearReward(InformationGuidance):
+    """A reward that is linear in x0h, with slope 1.3."""
+
+    def reward(self, x0h: Tensor, labels: Tensor) -> Tensor:
+        return 1.3 * x0h.sum() + 0 * labels.sum()
+
+
+@pytest.mark.parametrize("steps", [20, 1000])
+@pytest.mark.parametrize("kind", [Gradient.exact, Gradient.shrunk])
+def test_a_linear_reward_moves_a_gaussian_prior_by_scale_variance_slope(kind: Gradient, steps: int) -> None:
+    prior = gaussian_prior([0.7], 0.25, alpha_bars=linear_bars())
+    settings = GuidanceSettings(scale=0.8, beta=0.0, trust=0.0, gradient=kind)
+    guided = LinearReward(settings, classifier, prior, torch.ones(1, 1), 0.25)
+
+    def sample(guidance: InformationGuidance | None) -> Tensor:
+        draws = [torch.Generator().manual_seed(i) for i in range(100)]
+        config, zeros = GeneratorConfig(cfg=1.0, sampling_steps=steps), torch.zeros(100, dtype=torch.long)
+        return reverse(prior, zeros, zeros, draws, config, guidance)
+
+    plain, moved = sample(None), sample(guided)
+    assert abs(float((moved - plain).mean()) - 0.8 * 0.25 * 1.3) < 0.01
+    assert abs(float(moved.var() - plain.var())) < 0.01
+
+
+def test_the_shrunk_factor_is_the_exact_gradient_of_a_gaussian_prior() -> None:
+    exact = draw(hook(gradient=Gradient.exact), prior=gaussian_prior([0.0] * 3, 0.25, SHAPE, linear_bars()))
+    shrunk = draw(hook(gradient=Gradient.shrunk), prior=gaussian_prior([0.0] * 3, 0.25, SHAPE, linear_bars()))
+    assert torch.allclose(exact, shrunk, atol=1e-5)
+
+
+def test_factors_agree_at_low_noise_and_only_the_naive_one_overshoots_at_high_noise() -> None:
+    assert gradient_factor(Gradient.shrunk, 0.99999, 0.25) == pytest.approx(0.99999**-0.5, rel=1e-3)
+    last = float(cosine()[-1])
+    assert gradient_factor(Gradient.shrunk, last, 0.25) < 1e-3
+    assert gradient_factor(Gradient.naive, last, 0.25) > 1e4
+    assert gradient_factor(Gradient.exact, last, 0.25) == 1
+
+
+def one_step(guidance: InformationGuidance, alpha_bar: float = 0.6) -> tuple[Tensor, Step]:
+    """The correction at one step, and what it saw."""
+    draws = torch.Generator().manual_seed(3)
+    x0h, eps = torch.randn(2, 6, *SHAPE, generator=draws)
+    step = Step(
+        index=0, count=2, t=400, alpha_bar=alpha_bar, x_t=alpha_bar**0.5 * x0h + (1 - alpha_bar) ** 0.5 * eps, x0h=x0h,
+        eps=eps, labels=torch.arange(6) % 3, places=torch.arange(6) // 3, posterior_std=0.0, x0_weight=1.0,
+    )  # fmt: skip
+    with torch.enable_grad():
+        corrected = guidance(step)
+    assert corrected is not None
+    return corrected, step
+
+
+@pytest.mark.parametrize("kind", [Gradient.shrunk, Gradient.naive])
+def test_a_step_never_lowers_the_reward_to_first_order(kind: Gradient) -> None:
+    guidance = hook(gradient=kind, scale=0.01)
+    corrected, step = one_step(guidance)
+    x0h = step.x0h.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(guidance.reward(x0h, step.labels), x0h)
+    assert float((gradient * (corrected - step.x0h)).sum()) > 0
+
+
+def test_the_correction_of_eps_stays_in_its_trust_region() -> None:
+    corrected, step = one_step(hook(scale=1000.0, trust=0.2))
+    delta = (step.x0h - corrected) * (0.6 / 0.4) ** 0.5
+    ratio = delta.flatten(1).norm(dim=1) / step.eps.flatten(1).norm(dim=1)
+    assert (ratio <= 0.2 + 1e-5).all()
+    assert (ratio > 0.19).all()
+
+
+def test_a_gradient_that_is_not_finite_is_left_out_and_counted() -> None:
+    def broken(x: Tensor) -> Tensor:
+        return classifier(x) * torch.where(x.flatten(1)[:, :1] > 0, torch.nan, 1.0)
+
+    guidance = hook(broken)
+    corrected, step = one_step(guidance)
+    bad = step.x0h.flatten(1)[:, 0] > 0
+    assert 0 < int(bad.sum()) < 6
+    assert torch.equal(corrected[bad], step.x0h[bad])
+    assert int(guidance.skipped) >= int(bad.sum())
+
+
+def test_chunks_see_the_predictions_of_what_was_finished_before() -> None:
+    guidance = hook(beta=1.0)
+    images = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(9)).clamp(-1, 1)
+    guidance.finished(images, torch.tensor([0, 0, 0, 2]))
+    q = classifier(images).softmax(1)
+    assert torch.allclose(guidance.sums_KK[0], q[:3].sum(0))
+    assert guidance.counts_K.tolist() == [3, 0, 1]
+    alone = hook(beta=1.0)
+    assert not torch.equal(one_step(guidance)[0][0], one_step(alone)[0][0])
+    assert torch.equal(one_step(guidance)[0][1], one_step(alone)[0][1])  # class 1 has nothing behind it

@@ -161,16 +161,9 @@ def _add_scales(network: nn.Module) -> None:
         if isinstance(blocks, nn.ModuleList):
             for block in blocks[: len(blocks) // 2]:
                 attention: Any = block.attn1
-                feed_forward: Any = block.ff
                 width = attention.to_out[0].out_features
-                for part in (
-                    attention.to_q,
-                    attention.to_k,
-                    attention.to_v,
-                    attention.to_out[0],
-                    attention,
-                    feed_forward,
-                ):
+                parts: list[Any] = [attention.to_q, attention.to_k, attention.to_v, attention.to_out[0]]
+                for part in (*parts, attention, block.ff):
                     _scaled(part, getattr(part, "out_features", width))
 
 

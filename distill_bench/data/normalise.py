@@ -26,6 +26,10 @@ class Normalise:
         """uint8 images, on the device of the statistics -> float32."""
         return (images_NCHW.float() / 255).sub_(self.mean).div_(self.std)
 
+    def forward_unit(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Floating-point images in [0, 1], as a generator draws them; differentiable, and nothing is rounded."""
+        return (images_NCHW - self.mean) / self.std
+
     def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """What `forward` gave, back in [0, 1]; synthetic images may lie outside (they are not clamped)."""
         return images_NCHW * self.std + self.mean

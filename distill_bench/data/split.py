@@ -23,6 +23,10 @@ class Transform(Protocol):
         """uint8 -> float32."""
         ...
 
+    def forward_unit(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Floating-point images in [0, 1] -> what `forward` gives for the same pixels; differentiable."""
+        ...
+
     def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """float32 -> [0, 1], for display."""
         ...

@@ -29,8 +29,11 @@ class Whiten:
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """uint8 images, on the device of the matrices -> float32 of the same shape."""
-        flat = images_NCHW.flatten(1).float() / 255
-        return ((flat - self.mean) @ self.matrix).view(images_NCHW.shape)
+        return self.forward_unit(images_NCHW.float() / 255)
+
+    def forward_unit(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Floating-point images in [0, 1], as a generator draws them; differentiable, and nothing is rounded."""
+        return ((images_NCHW.flatten(1) - self.mean) @ self.matrix).view(images_NCHW.shape)
 
     def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         """What `forward` gave, back in [0, 1]; synthetic images may lie outside (they are not clamped)."""

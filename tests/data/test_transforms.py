@@ -106,3 +106,25 @@ def test_fewer_images_than_pixels_can_be_whitened() -> None:
     whitening = data.Whiten(**data.fit_zca(few))
     assert whitening.forward(few).isfinite().all()
     assert torch.equal(whitening.inverse(whitening.forward(few)).mul(255).round().byte(), few)
+
+
+@pytest.mark.parametrize("kind", ["normalise", "whiten"])
+def test_images_in_0_to_1_are_transformed_as_their_pixels_are(
+    images: torch.Tensor, whitening: data.Whiten, kind: str
+) -> None:
+    transform = data.Normalise([0.4, 0.5, 0.6], [0.2, 0.3, 0.1]) if kind == "normalise" else whitening
+    torch.testing.assert_close(transform.forward_unit(images / 255), transform.forward(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["normalise", "whiten"])
+def test_the_gradient_through_a_transform_is_that_of_its_linear_map(
+    images: torch.Tensor, whitening: data.Whiten, kind: str
+) -> None:
+    unit = (images[:2] / 255).requires_grad_()
+    if kind == "normalise":
+        data.Normalise([0.4, 0.5, 0.6], [0.2, 0.3, 0.1]).forward_unit(unit).sum().backward()
+        wanted = (1 / torch.tensor([0.2, 0.3, 0.1]))[:, None, None].expand(3, 4, 4)
+    else:
+        whitening.forward_unit(unit).sum().backward()
+        wanted = whitening.matrix.sum(1).view(3, 4, 4)
+    torch.testing.assert_close(unit.grad[0], wanted)  # type: ignore[index]

@@ -1,0 +1,22 @@
+"""Generators of images from a latent vector and a class: made here or read from a file, sampled in one pass."""
+
+from distill_bench.generative.latent.build import build_generator
+from distill_bench.generative.latent.generator import LatentGenerator, Recipe, update_average, weights_digest
+from distill_bench.generative.latent.load import drawing_seconds, load_latent, read_latent, save_latent
+from distill_bench.generative.latent.pretrain import pretraining_work
+from distill_bench.generative.latent.sampling import class_noise, draw_images
+
+__all__ = [
+    "LatentGenerator",
+    "Recipe",
+    "build_generator",
+    "class_noise",
+    "draw_images",
+    "drawing_seconds",
+    "load_latent",
+    "pretraining_work",
+    "read_latent",
+    "save_latent",
+    "update_average",
+    "weights_digest",
+]

@@ -1,0 +1,276 @@
+"""Trajectory matching: synthetic images on which a network walks where networks walk on real images (MTT, CVPR 2022).
+
+Legend: P weights of a network, all in one vector theta; E epochs of an expert; n images of a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill_bench import augment, models, training
+from distill_bench.contract import Context, SyntheticSet, Work
+from distill_bench.groups import Batching, Init, ProtocolConfig
+from distill_bench.matching.distribution import initial_images
+from distill_bench.seeding import derive
+
+if TYPE_CHECKING:
+    from distill_bench.training.students import Loop
+
+__all__ = [
+    "FlatNetwork",
+    "TrajectorySettings",
+    "expert_trajectory",
+    "match_trajectories",
+    "student_step",
+    "trajectory_distance",
+    "trajectory_work",
+]
+
+SMALLEST_RATE = 1e-6  # below which the learned rate of the students is not let: our choice
+STEP_PASSES = 7.0  # what a step of the student costs, in forward passes: 3, and 4 more when it is differentiated
+
+
+class TrajectorySettings(Protocol):
+    """What the loop needs of a method's Config."""
+
+    iterations: int
+    syn_steps: int
+    expert_epochs: int
+    max_start_epoch: int
+    batch_syn: int
+    lr_image: float
+    lr_alpha: float
+    alpha0: float
+    momentum_image: float
+    experts: int
+    train_epochs: int
+    lr_expert: float
+    batch_real: int
+    init: Init
+    augment: bool
+
+
+class FlatNetwork:
+    """A network as a function of its weights in one vector theta (P,), in the order of its parameters."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+        self.names, parameters = zip(*net.named_parameters(), strict=True)
+        self.shapes = [parameter.shape for parameter in parameters]
+        self.sizes = [parameter.numel() for parameter in parameters]
+
+    def __call__(self, theta_P: Tensor, images: Tensor) -> Tensor:
+        """Logits of the images (n, C, H, W); differentiable in both."""
+        parts = theta_P.split(self.sizes)
+        weights = {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+        return torch.func.functional_call(self.net, weights, (images,))
+
+    def theta(self) -> Tensor:
+        """The network's own weights, as a new vector."""
+        return torch.cat([parameter.detach().flatten() for parameter in self.net.parameters()])
+
+    def gradient(self, theta_P: Tensor, images: Tensor, labels: Tensor, *, create_graph: bool = False) -> Tensor:
+        """Gradient (P,) of the summed cross-entropy."""
+        loss = F.cross_entropy(self(theta_P, images), labels, reduction="sum")
+        return torch.autograd.grad(loss, theta_P, create_graph=create_graph)[0]
+
+
+def student_step(network: FlatNetwork, theta_P: Tensor, images: Tensor, labels: Tensor, alpha: Tensor) -> Tensor:
+    r"""One step of gradient descent on the synthetic images: theta - alpha g, g the gradient of the mean cross-entropy.
+
+    Differentiable once, in the weights, the images and alpha. No activation is kept for that: going back, the step is
+    computed again, and for the gradient v that arrives
+
+    .. math:: \bar\theta = v - \alpha \nabla_\theta \langle g, v \rangle, \quad
+        \bar x = -\alpha \nabla_x \langle g, v \rangle, \quad \bar\alpha = -\langle g, v \rangle
+
+    so that memory grows with the number of steps by theta and the images alone. Exact.
+    """
+    return _Step.apply(theta_P, images, alpha, labels, network)
+
+
+class _Step(torch.autograd.Function):
+    """`student_step`; images go through in pieces whose activations stay in the cache, where that changes nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, theta: Tensor, images: Tensor, alpha: Tensor, labels: Tensor, network: FlatNetwork) -> Tensor:
+        ctx.network = network
+        total = torch.zeros_like(theta)
+        with torch.enable_grad():
+            leaf = theta.detach().requires_grad_()
+            for some, answers in _pieces(network, images, labels):
+                total += network.gradient(leaf, some, answers)
+        mean = total / len(images)
+        ctx.save_for_backward(theta, images, alpha, labels, mean)
+        return theta - alpha * mean
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        theta, images, alpha, labels, mean = ctx.saved_tensors
+        arrived, factor = gradients[0], alpha / len(images)
+        back, pixels = arrived.clone(), []
+        with torch.enable_grad():
+            leaf = theta.detach().requires_grad_()
+            for some, answers in _pieces(ctx.network, images, labels):
+                inputs = some.detach().requires_grad_()
+                found = ctx.network.gradient(leaf, inputs, answers, create_graph=True)
+                of_theta, of_pixels = torch.autograd.grad((found * arrived).sum(), [leaf, inputs])
+                back -= factor * of_theta
+                pixels.append(-factor * of_pixels)
+        return back, torch.cat(pixels), -(mean * arrived).sum(), None, None
+
+
+def _pieces(network: FlatNetwork, images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    size = training.images_per_pass(network.net, images.device) or len(images)
+    size = math.ceil(len(images) / math.ceil(len(images) / size))
+    yield from zip(images.split(size), labels.split(size), strict=True)
+
+
+def trajectory_distance(end_P: Tensor, start_P: Tensor, target_P: Tensor) -> Tensor:
+    r"""How far the student's end is from where the expert went, for the length of the expert's own way:
+
+    .. math:: L = \|\hat\theta_{t+N} - \theta^*_{t+M}\|_2^2 / \|\theta^*_t - \theta^*_{t+M}\|_2^2
+
+    1 if the student does not move, 0 if it arrives; 0 too where the expert did not move, which leaves nothing to match.
+    """
+    way = (start_P - target_P).square().sum()
+    moved = way > 0
+    return torch.where(moved, (end_P - target_P).square().sum(), 0.0) / torch.where(moved, way, 1.0)
+
+
+def expert_trajectory(ctx: Context, cfg: TrajectorySettings, number: int) -> Tensor:
+    """Weights (E + 1, P) of one expert before and after each epoch on the real data; made once and cached, in float32.
+
+    SGD without momentum or decay, with augmentation. Experts do not depend on the run's seed; batch norm's statistics
+    are no part of them.
+    """
+    data = ctx.dataset
+    protocol = ProtocolConfig(
+        lr=cfg.lr_expert, lr_drop=1.0, momentum=0.0, weight_decay=0.0, batch_size=cfg.batch_real,
+        augment=cfg.augment, batching=Batching.sequential,
+    )  # fmt: skip
+    recipe = {key: getattr(cfg, key) for key in ("train_epochs", "lr_expert", "batch_real", "augment")}
+    student = training.student_parts(ctx)["student"]
+    parts = {"data": data.fingerprint, "student": student, "families": data.augmentation, "expert": number, **recipe}
+
+    def make() -> dict[str, Tensor]:
+        net = _network(ctx)
+        walk = torch.zeros(cfg.train_epochs + 1, FlatNetwork(net).theta().numel(), device=ctx.device)
+        training.train_students(
+            lambda: net, data.train.images, data.train.labels, protocol, epochs=cfg.train_epochs - 1,
+            seeds=[derive(0, "expert", number)], augmentation=data.augmentation, device=ctx.device,
+            loop=_recording(ctx, f"expert-{number}", net, walk),
+        )  # fmt: skip
+        return {"walk": walk}
+
+    walk: Tensor = ctx.cache.get("trajectory", parts, make)["walk"]
+    ctx.folder.forget(f"checkpoint-expert-{number}.safetensors")
+    return walk
+
+
+def _recording(ctx: Context, name: str, net: nn.Module, walk: Tensor) -> Loop:
+    """The run's loop, which before each epoch and after the last writes the network's weights into `walk`."""
+    flat = FlatNetwork(net)
+
+    def loop(_part: str, total: int, state: dict[str, Any]) -> Iterator[int]:
+        for epoch in ctx.loop(name, total, {**state, "walk": walk}):
+            walk[epoch] = flat.theta()
+            yield epoch
+        walk[total] = flat.theta()
+
+    return loop
+
+
+def match_trajectories(ctx: Context, cfg: TrajectorySettings) -> SyntheticSet:
+    """The loop of MTT. In each iteration
+
+    1. draw an expert and an epoch t below `max_start_epoch`; the student starts at the expert's weights there;
+    2. take `syn_steps` steps of `student_step` on random minibatches of the synthetic images, augmented;
+    3. step on the pixels and on the rate alpha by the gradient of `trajectory_distance` through all of these.
+
+    The set's `lr` is the learned alpha, with which networks are then trained on it.
+    """
+    data, per_class = ctx.dataset, ctx.ipc.images_per_class
+    last = cfg.max_start_epoch - 1 + cfg.expert_epochs  # the last epoch that is looked at
+    walks = [expert_trajectory(ctx, cfg, number)[: last + 1].clone() for number in range(cfg.experts)]
+    images = initial_images(ctx, cfg.init).flatten(0, 1).requires_grad_()
+    alpha = torch.tensor(cfg.alpha0, device=ctx.device, requires_grad=True)
+    labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(per_class)
+    optimiser = torch.optim.SGD(
+        [{"params": [images], "lr": cfg.lr_image}, {"params": [alpha], "lr": cfg.lr_alpha}], momentum=cfg.momentum_image
+    )
+    state = {"images": images, "alpha": alpha}
+    for name, value in list(state.items()):
+        state[f"momentum {name}"] = optimiser.state[value]["momentum_buffer"] = torch.zeros_like(value)
+    network = FlatNetwork(_network(ctx))
+
+    for step in ctx.loop("distil", cfg.iterations, state):
+        draws, choices = ctx.generator("distil", step), ctx.generator("choices", step, device="cpu")
+        walk = walks[_integer(len(walks), choices)]
+        first = _integer(cfg.max_start_epoch, choices)
+        start, target = (walk[epoch].to(ctx.device) for epoch in (first, first + cfg.expert_epochs))
+        theta = start
+        for indices in minibatches(len(images), cfg.batch_syn, cfg.syn_steps, draws):
+            batch = augmented(ctx, cfg, images[indices], draws, choices)
+            theta = student_step(network, theta, batch, labels[indices], alpha)
+        loss = trajectory_distance(theta, start, target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            alpha.clamp_(min=SMALLEST_RATE)
+        spread = images.detach().std()
+        ctx.log("distil", step, loss=loss.detach(), alpha=alpha.detach(), pixel_std=spread)
+    return SyntheticSet(images.detach().clone(), labels, lr=float(alpha.detach()))
+
+
+def minibatches(count: int, size: int, steps: int, draws: torch.Generator) -> Iterator[Tensor]:
+    """Indices of `steps` minibatches: random epochs over 0 .. count-1 in pieces of `size`, the last one may be smaller;
+    size 0, or one that is not below `count`: all of them in each."""
+    size = min(size, count) or count
+    done = 0
+    while done < steps:
+        order = torch.rand(count, generator=draws, device=draws.device).argsort()
+        for piece in order.split(size)[: steps - done]:
+            yield piece
+            done += 1
+
+
+def augmented(
+    ctx: Context, cfg: TrajectorySettings, images: Tensor, draws: torch.Generator, choices: torch.Generator
+) -> Tensor:
+    """One random family for the batch, its parameters drawn for each image; as they are without `augment`."""
+    if not (cfg.augment and ctx.dataset.augmentation):
+        return images
+    draw = augment.draw(ctx.dataset.augmentation, 1, len(images), choices, draws)
+    return augment.apply(draw, images[None])[0]
+
+
+def _network(ctx: Context) -> nn.Module:
+    data = ctx.dataset
+    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    return net.to(ctx.device).train()
+
+
+def _integer(below: int, choices: torch.Generator) -> int:
+    return int(torch.randint(below, (), generator=choices))
+
+
+def trajectory_work(ctx: Context, cfg: TrajectorySettings) -> list[Work]:
+    """Training the experts, if they are not there, and the distillation."""
+    count = ctx.dataset.num_classes * ctx.ipc.images_per_class
+    batch = min(cfg.batch_syn, count) or count
+    real = 3.0 * cfg.experts * cfg.train_epochs * len(ctx.dataset.train)
+    passes = STEP_PASSES * cfg.iterations * cfg.syn_steps * batch
+    steps = f"{cfg.iterations} x {cfg.syn_steps} steps x {batch} images"
+    return [
+        Work(name="experts", what=f"{cfg.experts} x {cfg.train_epochs} epochs, unless cached", student_images=real),
+        Work(name="distil", what=steps, student_images=passes),
+    ]

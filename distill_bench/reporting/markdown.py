@@ -27,8 +27,9 @@ def markdown(rows: Sequence[Row], *, title: str, command: str) -> str:
     ]
     if measured:
         parts += ["## At a glance", *(_glance(pivot) for pivot in pivots(rows))]
-    for metric in dict.fromkeys(row.metric for row in rows):
-        parts += [f"## {heading(metric)}", _sentence(metric), _full([row for row in rows if row.metric == metric])]
+    for metric, soft in dict.fromkeys((row.metric, row.soft) for row in rows):
+        chosen = [row for row in rows if (row.metric, row.soft) == (metric, soft)]
+        parts += [f"## {heading(metric)}{', soft labels' if soft else ''}", _sentence(metric), _full(chosen)]
     parts += ["## Notes", "\n".join(f"- {note}" for note in _notes(rows))]
     return "\n\n".join(parts) + "\n"
 

@@ -40,9 +40,14 @@ class Row:
         return self.method, self.setting, self.metric, self.protocol, self.profile, self.variant
 
     @property
-    def place(self) -> tuple[str, str, str]:
+    def soft(self) -> bool:
+        """Whether students learned from soft labels: such numbers never stand beside those of hard labels."""
+        return "soft" in (self.protocol or self.paper_protocol)
+
+    @property
+    def place(self) -> tuple[str, str, str, bool]:
         """What a row shares with a paper's number."""
-        return self.method, self.setting, self.metric
+        return self.method, self.setting, self.metric, self.soft
 
     @property
     def gap(self) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -34,13 +34,14 @@ def rows(results: Iterable[Result], reference: Sequence[Reference] = ()) -> list
     number, one that was verified wins, then the first. Sorted by metric, setting and method; methods in the order of
     `reference`, then of `results`.
     """
-    papers: dict[tuple[str, str, str], Reference] = {}
+    papers: dict[tuple[str, str, str, bool], Row] = {}
     for number in sorted(reference, key=lambda number: number.mark != "verified"):
-        papers.setdefault((number.method, number.setting, number.metric), number)
+        row = _with_paper(Row(method=number.method, setting=number.setting, metric=number.metric), number)
+        papers.setdefault(row.place, row)
     found = series_of(results)
-    measured = [_measured(series, papers.get((series.method, series.setting, series.metric))) for series in found]
+    measured = [_beside(_measured(series), papers) for series in found]
     known = {row.place for row in measured}
-    empty = [_with_paper(Row(method=n.method, setting=n.setting, metric=n.metric), n) for n in papers.values()]
+    empty = papers.values()
     order = [*(number.method for number in reference), *(series.method for series in found)]
     return _ordered([*measured, *(row for row in empty if row.place not in known)], order)
 
@@ -54,7 +55,7 @@ def merge(kept: Iterable[Row], new: Sequence[Row]) -> list[Row]:
     measured = {row.key: row for row in [*kept, *new] if row.mean is not None}
     empty = {row.place: row for row in [*kept, *new] if row.mean is None}
     papers = {row.place: row for row in new if row.paper is not None}
-    current = [_same_paper(row, papers[row.place]) if row.place in papers else row for row in measured.values()]
+    current = [_beside(row, papers) for row in measured.values()]
     places = {row.place for row in current}
     rest = [row for place, row in empty.items() if place not in places]
     return _ordered([*current, *rest], [row.method for row in new])
@@ -87,9 +88,13 @@ def read_table(file: Path) -> list[Row]:
             raise UserError(f"{file}, line {reader.line_num}: {error}; mend the file or move it away") from None
 
 
-def _measured(series: Series, paper: Reference | None) -> Row:
+def _beside(row: Row, papers: Mapping[tuple[str, str, str, bool], Row]) -> Row:
+    return _same_paper(row, papers[row.place]) if row.place in papers else row
+
+
+def _measured(series: Series) -> Row:
     summary = series.summary
-    row = Row(
+    return Row(
         method=series.method,
         setting=series.setting,
         metric=series.metric,
@@ -105,7 +110,6 @@ def _measured(series: Series, paper: Reference | None) -> Row:
         software="; ".join(filter(None, series.software)),
         cell=series.cell,
     )
-    return _with_paper(row, paper) if paper else row
 
 
 def _with_paper(row: Row, number: Reference) -> Row:

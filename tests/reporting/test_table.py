@@ -195,3 +195,21 @@ def test_a_mean_has_the_digits_that_its_deviation_deserves(mean: float, std: flo
 )
 def test_a_time_is_written_for_people(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_soft_labels_stand_neither_beside_nor_below_hard_ones(tmp_path: Path) -> None:
+    reference = [paper(value=26.0), paper(value=56.0, protocol="soft labels of a teacher")]
+    labels = build.images()
+    for protocol, value in (("dc", 25.0), ("rded_soft", 55.0)):
+        content = build.content("dm", {**labels, "protocol": protocol}, [build.measure("accuracy", value)], 0)
+        content |= {"run_id": protocol, "cell_id": protocol}
+        build.write(tmp_path, content)
+    found = rows(read_results(tmp_path), reference)
+    assert {row.protocol: row.paper for row in found} == {"dc": 26.0, "rded_soft": 56.0}
+    write_table(tmp_path / "table", found, title="t", command="c")
+    text = (tmp_path / "table.md").read_text()
+    hard, soft = text.index("## accuracy (%) ↑\n"), text.index("## accuracy (%) ↑, soft labels\n")
+    assert "rded_soft" not in text[hard : min(place for place in (soft, len(text)) if place > hard)]
+    (only_hard,) = rows(read_results(tmp_path / "nothing"), reference[:1])
+    merged = merge([only_hard], [row for row in found if row.protocol == "rded_soft"])
+    assert [row.paper for row in merged if row.mean is None] == [26.0]

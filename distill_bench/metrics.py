@@ -28,12 +28,16 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("%", True, "top-1 test accuracy of a network trained from scratch, at the last epoch"),
     "full_data_accuracy": Metric("%", True, "test accuracy of the same network trained on the whole training set"),
-    "best_accuracy": Metric("%", True, "the highest of the test accuracies read during training: selected on test data"),
+    "best_accuracy": Metric(
+        "%", True, "the highest of the test accuracies read during training: selected on test data"
+    ),
     "label_agreement": Metric("%", True, "share of the set's images to which a classifier gives their label"),
     "log_likelihood": Metric("nat", True, "mean log q(y|x) of the set's images under a classifier q"),
     "prototype_information": Metric("nat", True, "log K + mean log q(y|x), a lower bound of I(X;Y)"),
     "cmi": Metric("nat", None, "conditional mutual information I(X;Yhat|Y) of inputs and a classifier's predictions"),
-    "separation": Metric("nat", True, "mean cross-entropy of predictions of pairs with different labels, zero for equal ones"),
+    "separation": Metric(
+        "nat", True, "mean cross-entropy of predictions of pairs with different labels, zero for equal ones"
+    ),
     "ncmi": Metric("", False, "conditional mutual information over separation"),
     "feature_diversity": Metric("", None, "mean cosine distance of a class's images in a classifier's embedding"),
     "difficulty": Metric("", None, "mean of 1 - p(y|x) under the scorer"),

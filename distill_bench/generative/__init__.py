@@ -4,6 +4,7 @@ from distill_bench.generative.guidance import (
     GuidanceSettings,
     InformationGuidance,
     gradient_factor,
+    redraw_wrong,
     within_class_variance,
 )
 from distill_bench.generative.load import fresh_network, load_prior, prior_parts, prior_work
@@ -22,6 +23,7 @@ __all__ = [
     "load_prior",
     "prior_parts",
     "prior_work",
+    "redraw_wrong",
     "reverse",
     "sampling_work",
     "within_class_variance",

@@ -11,23 +11,31 @@ mutual information I(X; Yh | Y) of the class. Detaching the centroid Q_c of the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from distill_bench.generative.load import prior_parts
 from distill_bench.generative.prior import Prior
-from distill_bench.generative.sampling import Step
+from distill_bench.generative.sampling import Step, reverse, to_bytes
 from distill_bench.generative.training import unit_images
 from distill_bench.groups import Centroid, Gradient
 from distill_bench.information import centroids, divergence
 from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.contract import Context, SyntheticSet
 
-__all__ = ["BOX", "GuidanceSettings", "InformationGuidance", "gradient_factor", "within_class_variance"]
+__all__ = [
+    "BOX",
+    "GuidanceSettings",
+    "InformationGuidance",
+    "gradient_factor",
+    "redraw_wrong",
+    "within_class_variance",
+]
 
 BOX = 1.2  # pixels given to the classifier are clipped to [-1.2, 1.2], so that gradients survive at the border
 
@@ -58,14 +66,48 @@ def gradient_factor(kind: Gradient, alpha_bar: float, variance: float) -> float:
 
 
 def within_class_variance(ctx: Context, prior: Prior, per_class: int = 50) -> float:
-    """Mean variance per element, within classes, of training images in the prior's space; about 0.17 for the digits."""
-    train = ctx.dataset.train
-    total, count = 0.0, 0
-    chosen = train.sample_per_class(min(per_class, train.smallest_class), generator(0, "variance", device=ctx.device))
-    for indices in chosen:
-        x = prior.from_pixels(unit_images(ctx.dataset, indices))
-        total, count = total + float(x.var(dim=0, correction=0).mean()), count + 1
-    return total / count
+    """Mean variance per element, within classes, of training images in the prior's space; about 0.17 for the digits.
+
+    Measured once for all runs, and cached.
+    """
+    train, count = ctx.dataset.train, min(per_class, ctx.dataset.train.smallest_class)
+
+    def make() -> dict[str, float]:
+        chosen = train.sample_per_class(count, generator(0, "variance", device=ctx.device))
+        of_classes = [
+            prior.from_pixels(unit_images(ctx.dataset, indices)).var(dim=0, correction=0).mean() for indices in chosen
+        ]
+        return {"variance": float(torch.stack(of_classes).mean())}
+
+    space = prior_parts(ctx) if prior.latent else None
+    parts = {"data": ctx.dataset.fingerprint, "space": space, "per_class": count}
+    return float(ctx.cache.get("within_class_variance", parts, make)["variance"])
+
+
+def redraw_wrong(
+    ctx: Context, prior: Prior, hook: InformationGuidance, made: SyntheticSet, times: int
+) -> tuple[SyntheticSet, list[int]]:
+    """`made`, where images that the guiding classifier takes for another class are drawn anew, at most `times` times.
+
+    Class by class: the new images see one another and those that stay. Also how many were wrong before each attempt.
+    """
+    per_class, wrong_at = ctx.ipc.images_per_class, list[int]()
+    transform, drawn = ctx.dataset.transform, made.images.clone()
+    images = transform.inverse(drawn) * 2 - 1
+    for attempt in range(times):
+        wrong = hook.takes_for_another(images, made.labels)
+        wrong_at.append(int(wrong.sum()))
+        if not wrong_at[-1]:
+            break
+        hook.forget()
+        hook.finished(images[~wrong], made.labels[~wrong])
+        for label in made.labels[wrong].unique().tolist():
+            rows = (wrong & (made.labels == label)).nonzero().flatten()
+            draws = [ctx.generator("redraw", attempt, row, device="cpu") for row in rows.tolist()]
+            x0 = reverse(prior, made.labels[rows], rows % per_class, draws, ctx.generator_config, hook)
+            pixels = to_bytes(prior, x0, ctx.dataset.resolution)
+            drawn[rows], images[rows] = transform.forward(pixels), pixels.float() / 127.5 - 1
+    return replace(made, images=drawn), wrong_at
 
 
 class InformationGuidance:
@@ -115,6 +157,17 @@ class InformationGuidance:
         q = self._log_q(self.prior.from_pixels(images_BCHW)).exp()
         self.sums_KK.index_add_(0, labels_B, q)
         self.counts_K.index_add_(0, labels_B, torch.ones_like(q[:, 0]))
+
+    @torch.no_grad()
+    def takes_for_another(self, images_BCHW: Tensor, labels_B: Tensor) -> Tensor:
+        """Which final images, in [-1, 1], the classifier gives another label: bool (B,)."""
+        parts = [self._log_q(self.prior.from_pixels(some)).argmax(1) for some in images_BCHW.split(250)]
+        return torch.cat(parts) != labels_B
+
+    def forget(self) -> None:
+        """Lose the memory of finished images."""
+        self.sums_KK.zero_()
+        self.counts_K.zero_()
 
     def _log_q(self, x: Tensor) -> Tensor:
         seen = x if self.prior.latent else x.clamp(-BOX, BOX)

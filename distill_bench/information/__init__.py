@@ -1,7 +1,7 @@
 """Information in the predictions of a classifier: conditional mutual information, separation, and an estimator."""
 
 from distill_bench.information.audit import measure
-from distill_bench.information.estimator import Estimator, EstimatorSettings, train_estimator
+from distill_bench.information.estimator import Estimator, EstimatorSettings, estimator_parts, train_estimator
 from distill_bench.information.measures import (
     centroids,
     cmi,
@@ -19,6 +19,7 @@ __all__ = [
     "centroids",
     "cmi",
     "divergence",
+    "estimator_parts",
     "log_likelihood",
     "measure",
     "ncmi",

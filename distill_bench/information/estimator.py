@@ -19,7 +19,7 @@ from distill_bench.seeding import generator
 if TYPE_CHECKING:
     from distill_bench.contract import Context
 
-__all__ = ["Estimator", "EstimatorSettings", "train_estimator"]
+__all__ = ["Estimator", "EstimatorSettings", "best_round", "estimator_parts", "train_estimator"]
 
 ROUNDS = 20  # validations, and refreshments of the centroids
 NOISE = 0.2  # largest standard deviation of the noise on the inputs, so that blurred images are in range
@@ -57,14 +57,31 @@ def train_estimator(
     `encode` takes images in [-1, 1] to what it classifies, of `shape`; `space` says, as JSON, what that is. The loss is
     cross-entropy for the first 80 % of the steps, then MCMI's, with centroids refreshed each twentieth of the training.
     Kept are the weights of the best held-out log-likelihood among those within half a point of the best held-out
-    accuracy: more information must not be bought with errors.
+    accuracy, with the information term if any: more information must not be bought with errors.
     """
-    parts = {"settings": asdict(settings), "data": ctx.dataset.fingerprint, "space": space}
-    parts["augmentation"] = _families(ctx)
+    parts = estimator_parts(ctx, settings, space)
     saved = ctx.cache.get("estimator", parts, lambda: _train(ctx, settings, shape, encode))
     net = _network(ctx, settings.width, shape)
     net.load_state_dict(saved["weights"])
     return Estimator(net.eval().requires_grad_(False), saved["centroids"].to(ctx.device), saved["record"])
+
+
+def estimator_parts(ctx: Context, settings: EstimatorSettings, space: dict[str, Any]) -> dict[str, Any]:
+    """What an estimator depends on, as JSON for a cache key."""
+    parts = {"settings": asdict(settings), "data": ctx.dataset.fingerprint, "space": space}
+    return {**parts, "augmentation": _families(ctx)}
+
+
+def best_round(scores: list[dict[str, float]], first: int = 0) -> int:
+    """The round of the best held-out log-likelihood among those within half a point of the best accuracy.
+
+    Of these, rounds before `first` only where there is no other: the information term lowers the likelihood, so that
+    against all rounds it would never be chosen.
+    """
+    top = max(score["accuracy"] for score in scores)
+    near = [i for i, score in enumerate(scores) if score["accuracy"] >= top - POINT]
+    late = [i for i in near if i >= first]
+    return max(late or near, key=lambda i: (scores[i]["log_likelihood"], i))
 
 
 def _train(
@@ -80,8 +97,9 @@ def _train(
         optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     momenta = {f"momentum {i}": s["momentum_buffer"] for i, s in enumerate(optimiser.state.values())}
     rounds = min(ROUNDS, settings.steps)
-    best = {name: value.clone() for name, value in net.state_dict().items()}
-    state: dict[str, Any] = {"net": net, **momenta, **{f"best {k}": v for k, v in best.items()}, "scores": []}
+    informed = math.ceil(settings.plain * rounds) if settings.weight else rounds  # the first round with the term
+    kept = {f"rounds {name}": value.new_zeros(rounds, *value.shape) for name, value in net.state_dict().items()}
+    state: dict[str, Any] = {"net": net, **momenta, **kept, "scores": []}
 
     def look(indices: Tensor) -> tuple[Tensor, Tensor]:
         net.eval()
@@ -93,7 +111,7 @@ def _train(
     for part in ctx.loop("estimator", rounds, state):
         first, last = part * settings.steps // rounds, (part + 1) * settings.steps // rounds
         fixed = None
-        if settings.weight and first >= settings.plain * settings.steps:
+        if part >= informed:
             some = train.sample_per_class(min(HELD, train.smallest_class), generator(0, "estimator centroids", part))
             fixed = centroids(*look(some.flatten().to(ctx.device)))
         for step, inputs, labels in _batches(ctx, kept_N, encode, first, last):
@@ -110,25 +128,13 @@ def _train(
             "cmi": max(0.0, float(cmi(log_q, labels))),
         }
         state["scores"] = [*state["scores"], score]
-        if _is_best(state["scores"]):
-            for name, value in net.state_dict().items():
-                state[f"best {name}"].copy_(value)
-    net.load_state_dict({name: state[f"best {name}"] for name in best})
+        for name, value in net.state_dict().items():
+            kept[f"rounds {name}"][part].copy_(value)
+    chosen = best_round(state["scores"], informed)
+    net.load_state_dict({name: kept[f"rounds {name}"][chosen] for name in net.state_dict()})
     some = train.sample_per_class(min(HELD, train.smallest_class), generator(0, "estimator centroids", "final"))
     log_q, labels = look(some.flatten().to(ctx.device))
-    record = next(score for score in reversed(state["scores"]) if _is_chosen(score, state["scores"]))
-    return {"weights": net.state_dict(), "centroids": centroids(log_q, labels), "record": record}
-
-
-def _is_chosen(score: dict[str, float], scores: list[dict[str, float]]) -> bool:
-    """Whether `score` is the best log-likelihood among those within half a point of the best accuracy."""
-    top = max(one["accuracy"] for one in scores)
-    near = [one for one in scores if one["accuracy"] >= top - POINT]
-    return score in near and score["log_likelihood"] >= max(one["log_likelihood"] for one in near)
-
-
-def _is_best(scores: list[dict[str, float]]) -> bool:
-    return _is_chosen(scores[-1], scores)
+    return {"weights": net.state_dict(), "centroids": centroids(log_q, labels), "record": state["scores"][chosen]}
 
 
 def _batches(

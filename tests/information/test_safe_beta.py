@@ -35,4 +35,4 @@ def test_the_reward_peaks_at_the_label_below_the_bound_and_elsewhere_above() -> 
 
 def test_the_bound_rises_with_the_rarest_class() -> None:
     bounds = [safe_beta(torch.tensor([0.9, 0.1 - rare, rare]), 0) for rare in (0.001, 0.01, 0.03, 0.05)]
-    assert bounds == sorted(bounds) and bounds[0] < bounds[-1]
+    assert bounds == sorted(set(bounds))

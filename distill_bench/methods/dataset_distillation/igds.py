@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,12 +24,12 @@ import torch
 from distill_bench import generative, information
 from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
 from distill_bench.errors import UserError, require
-from distill_bench.groups import Centroid, Gradient
+from distill_bench.groups import Centroid, GeneratorKind, Gradient
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
     from distill_bench.generative import InformationGuidance, Prior
-    from distill_bench.information import Estimator
+    from distill_bench.information import Estimator, EstimatorSettings
 
 __all__ = ["INFO", "Config", "beta_at", "run", "work"]
 
@@ -48,7 +48,8 @@ class Config:
     gradient: Gradient = Gradient.shrunk  # shrunk | naive | exact (through the denoiser, three times the cost)
     trust: float = 0.2  # rho, a correction's largest length over that of eps; 0: no bound
     window: list[float] = field(default_factory=lambda: [0.0, 1.0])  # shares of the reverse process; latents: 0.1, 0.7
-    temperature: float = 1.0  # of q, > 0
+    temperature: float = 1.0  # of q, > 0; 1 with centroids of real images
+    reject: int = 0  # times that an image which q takes for another class is drawn anew, at most; 0: it stays
     estimator_steps: int = 6000  # SGD steps of the classifier, 64 images each
     estimator_width: int = 64  # channels of its ConvNet
     information_weight: float = 0.15  # lambda of its information term, the typical value of the ICLR 2024 scripts
@@ -57,6 +58,10 @@ class Config:
         for key in ("guidance_scale", "beta0", "likelihood", "trust", "information_weight"):
             require(getattr(self, key) >= 0, f"method.{key}", getattr(self, key), ">= 0")
         require(self.temperature > 0, "method.temperature", self.temperature, "> 0")
+        plain = self.centroid is Centroid.synthetic or self.temperature == 1
+        reason = f"1 with method.centroid={self.centroid.name}: centroids of real images are of plain predictions"
+        require(plain, "method.temperature", self.temperature, reason)
+        require(self.reject >= 0, "method.reject", self.reject, ">= 0")
         require(self.estimator_steps >= 1, "method.estimator_steps", self.estimator_steps, ">= 1")
         fits = self.estimator_width >= 4 and self.estimator_width % 4 == 0
         require(fits, "method.estimator_width", self.estimator_width, "a multiple of 4")
@@ -102,26 +107,44 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     estimator = _estimator(ctx, cfg, prior)
     hook = _guidance(ctx, cfg, prior, estimator)
     made = generative.draw_set(ctx, prior, hook)
+    if cfg.reject:
+        made, wrong = generative.redraw_wrong(ctx, prior, hook, made, cfg.reject)
+        told = ", ".join(map(str, wrong))
+        print(f"igds: of {len(made.labels)} images these many were taken for another class: {told}", file=sys.stderr)
     if int(hook.skipped):
         print(f"igds: {int(hook.skipped)} gradients were not finite and left out", file=sys.stderr, flush=True)
     return SyntheticSet(made.images, made.labels, measures=_measures(ctx, prior, estimator, made))
 
 
 def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The prior, the estimator, and sampling with one more pass back through the estimator."""
-    factor = 3.0 if cfg.gradient is Gradient.exact else 1.0
+    """The prior, the estimator unless it is there, and sampling, with a pass forward and back through the estimator."""
+    if not cfg.guidance_scale:
+        return [*generative.prior_work(ctx), generative.sampling_work(ctx)]
+    known = ctx.cache.path("estimator", information.estimator_parts(ctx, _settings(cfg), _space(ctx))).exists()
     images = 3.0 * cfg.estimator_steps * 64
     classifier = Work(name="estimator", what=f"{cfg.estimator_steps} steps x 64 images", student_images=images)
-    return [*generative.prior_work(ctx), classifier, generative.sampling_work(ctx, factor)]
+    sampling = generative.sampling_work(ctx, 3.0 if cfg.gradient is Gradient.exact else 1.0)
+    share = cfg.window[1] - cfg.window[0]
+    steps = share * ctx.generator_config.sampling_steps * ctx.dataset.num_classes * ctx.ipc.images_per_class
+    return [
+        *generative.prior_work(ctx), *([] if known else [classifier]), replace(sampling, student_images=3.0 * steps)
+    ]  # fmt: skip
+
+
+def _settings(cfg: Config) -> EstimatorSettings:
+    return information.EstimatorSettings(
+        steps=cfg.estimator_steps, width=cfg.estimator_width, weight=cfg.information_weight
+    )
+
+
+def _space(ctx: Context) -> dict[str, Any]:
+    """What the estimator classifies: pixels, or latents (which saves the way back through the decoder)."""
+    return {"latent": generative.prior_parts(ctx) if ctx.generator_config.kind is GeneratorKind.dit else None}
 
 
 def _estimator(ctx: Context, cfg: Config, prior: Prior) -> Estimator:
-    """q(y | x), on what the prior diffuses: pixels, or latents (which saves the way back through the decoder)."""
-    settings = information.EstimatorSettings(
-        steps=cfg.estimator_steps, width=cfg.estimator_width, weight=cfg.information_weight
-    )
-    space = {"latent": generative.prior_parts(ctx)} if prior.latent else {"latent": None}
-    return information.train_estimator(ctx, settings, prior.shape, prior.from_pixels, space)
+    """q(y | x), on what the prior diffuses."""
+    return information.train_estimator(ctx, _settings(cfg), prior.shape, prior.from_pixels, _space(ctx))
 
 
 def _guidance(ctx: Context, cfg: Config, prior: Prior, estimator: Estimator) -> InformationGuidance:

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from distill_bench import information, models, training
+from distill_bench import generative, information, models, training
 from distill_bench.contract import Context
 from distill_bench.errors import UserError
 from distill_bench.information import Estimator, EstimatorSettings, train_estimator
+from distill_bench.information import estimator as estimator_module
+from distill_bench.information.estimator import best_round
+from distill_bench.interrupt import Interrupted
 from distill_bench.methods.dataset_distillation import diffusion, igds
 from distill_bench.methods.dataset_distillation.igds import Config, beta_at
 
@@ -58,6 +61,47 @@ def test_a_real_centroid_bounds_beta_and_says_where(context: MakeContext) -> Non
     assert igds.run(context(*words), Config(beta=50.0, allow_unsafe_beta=True, **small)).images.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", [igds.Centroid.real, igds.Centroid.mixture])
+def test_a_temperature_is_for_the_sets_own_centroids(kind: igds.Centroid) -> None:
+    assert Config(temperature=2.0).temperature == 2
+    with pytest.raises(UserError, match=r"method.temperature=2.0: must be 1 with method.centroid="):
+        Config(temperature=2.0, centroid=kind)
+
+
+def test_images_taken_for_another_class_are_drawn_anew_and_no_others(context: MakeContext) -> None:
+    words = ["method=igds", "dataset=digits", "ipc=5", "generator.train_steps=60", "generator.sampling_steps=5"]
+    ctx = context(*words)
+    prior = generative.load_prior(ctx)
+    cfg = Config(estimator_steps=300, estimator_width=16)
+    guide = igds._guidance(ctx, cfg, prior, igds._estimator(ctx, cfg, prior))
+    made = generative.draw_set(ctx, prior, guide)
+    wrong = guide.takes_for_another(ctx.dataset.transform.inverse(made.images) * 2 - 1, made.labels)
+    assert 0 < int(wrong.sum()) < 50  # of a prior trained for a second
+    again, counts = generative.redraw_wrong(ctx, prior, guide, made, 3)
+    assert torch.equal(again.images[~wrong], made.images[~wrong])
+    assert not any(torch.equal(x, y) for x, y in zip(again.images[wrong], made.images[wrong], strict=True))
+    assert counts[0] == int(wrong.sum()) and counts == sorted(counts, reverse=True)
+    assert counts[-1] < counts[0]
+    assert torch.equal(again.images, generative.redraw_wrong(ctx, prior, guide, made, 3)[0].images)
+    assert generative.redraw_wrong(ctx, prior, guide, made, 0)[1] == []
+
+
+def test_the_variance_within_classes_is_that_of_the_images_and_is_measured_once(
+    context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = context("method=igds", *SMOKE, "ipc=1")
+    prior = generative.load_prior(ctx)
+    found = generative.within_class_variance(ctx, prior, per_class=10**6)
+    train = ctx.dataset.train
+    images = ctx.dataset.transform.inverse(train.images(torch.arange(len(train)))) * 2 - 1
+    smallest, by_class = train.smallest_class, [images[train.labels == k] for k in range(10)]
+    wanted = torch.stack([some.var(dim=0, correction=0).mean() for some in by_class]).mean()
+    assert found == pytest.approx(float(wanted), rel=0.03)  # of `smallest` images a class, not of all
+    assert smallest > 100 and 0.1 < found < 0.3
+    monkeypatch.setattr(train, "images", None)  # not asked for again
+    assert generative.within_class_variance(ctx, prior, per_class=10**6) == found
+
+
 def estimator(ctx: Context, weight: float, steps: int = 400) -> Estimator:
     """A small one of the digits' pixels, trained with the information term for most of the time."""
     settings = EstimatorSettings(steps=steps, width=32, weight=weight, plain=0.2)
@@ -80,28 +124,77 @@ def test_information_is_bought_without_errors(context: MakeContext) -> None:
     assert found[0.0]["label_agreement"] > 95
 
 
+def test_the_round_that_is_kept_is_the_likeliest_of_the_accurate_ones() -> None:
+    rounds = [(97.0, -0.10), (97.4, -0.12), (97.8, -0.15), (97.5, -0.30)]
+    scores = [{"accuracy": accuracy, "log_likelihood": likelihood} for accuracy, likelihood in rounds]
+    assert best_round(scores) == 1
+    assert best_round(scores, first=2) == 2
+    assert best_round(scores[:1], first=1) == 0
+    bought = [*scores, {"accuracy": 90.0, "log_likelihood": -0.2}]
+    assert best_round(bought, first=4) == 1  # none with the information term is accurate enough
+
+
+def test_an_estimator_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
+    context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = context("method=igds", "dataset=digits")
+    settings = EstimatorSettings(steps=40, width=8, weight=0.3, plain=0.4)
+    whole = estimator_module._train(ctx, settings, (1, 8, 8), lambda x: x)
+    ctx.folder.forget("checkpoint-*.safetensors")
+    ctx.log_every = 1
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(ctx.tracker, "log", lambda _p, step, _v: setattr(ctx.interrupt, "requested", step == 25))
+        estimator_module._train(ctx, settings, (1, 8, 8), lambda x: x)
+    ctx.interrupt.requested = False
+    resumed = estimator_module._train(ctx, settings, (1, 8, 8), lambda x: x)
+    assert all(torch.equal(value, resumed["weights"][name]) for name, value in whole["weights"].items())
+    assert torch.equal(whole["centroids"], resumed["centroids"])
+    assert whole["record"] == resumed["record"]
+
+
+def test_an_estimator_that_diverges_is_no_estimator(context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimator_module, "LR", 1e30)
+    with pytest.raises(UserError, match=r"^estimator step \d+: .*the run diverged"):
+        estimator(context("method=igds", "dataset=digits"), 0.3, 40)
+
+
 def test_an_estimator_of_shuffled_labels_knows_nothing(context: MakeContext) -> None:
     record = estimator(context("method=igds", "dataset=digits", "dataset.shuffled_labels=true"), 0.0, 100).record
     assert record["accuracy"] < 30
     assert record["log_likelihood"] < -0.8 * math.log(10)
 
 
-def test_guidance_does_what_it_says_by_an_independent_classifier(context: MakeContext) -> None:
-    words = ["dataset=digits", "ipc=10", "generator.train_steps=600", "generator.sampling_steps=15", "generator.cfg=1"]
-    judged = ["student.width=32", "protocol.full_steps=400"]
+def judged(context: MakeContext, words: list[str], betas: dict[str, float], seeds: int) -> dict[str, dict[str, float]]:
+    """What a network that had no part in guidance says of sets of 10 images a class: unguided, and with each beta."""
     settings: dict[str, Any] = {"estimator_steps": 400, "estimator_width": 32}
-    found: dict[str, list[dict[str, float]]] = {"plain": [], "beta 0": [], "beta 3": []}
-    for seed in range(2):
-        ctx = context("method=igds", *words, *judged, f"seed={seed}")
+    cells = {"plain": {"guidance_scale": 0.0}, **{name: {"beta": beta} for name, beta in betas.items()}}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in cells}
+    for seed in range(seeds):
+        ctx = context("method=igds", "dataset=digits", "ipc=10", "generator.cfg=1", *words, f"seed={seed}")
         net = models.build(ctx.student, channels=1, num_classes=10, resolution=8)
         net.load_state_dict(training.full_data_networks(ctx).weights[0])
-        for name, scale, beta in (("plain", 0.0, 0.0), ("beta 0", 2.0, 0.0), ("beta 3", 2.0, 3.0)):
-            ctx.folder.forget("checkpoint-sample.safetensors")
-            made = igds.run(ctx, Config(guidance_scale=scale, beta=beta, **settings))
+        for name, cell in cells.items():
+            ctx.folder.forget("checkpoint-*.safetensors")
+            made = igds.run(ctx, Config(**settings, **cell))  # type: ignore[arg-type]
             found[name].append(information.measure(net.eval(), made.images, made.labels, 10))
-    mean = {name: {key: fmean(one[key] for one in ones) for key in ones[0]} for name, ones in found.items()}
+    return {name: {key: fmean(one[key] for one in ones) for key in ones[0]} for name, ones in found.items()}
+
+
+def test_guidance_does_what_it_says_by_an_independent_classifier(context: MakeContext) -> None:
+    words = ["generator.train_steps=600", "generator.sampling_steps=15", "student.width=32", "protocol.full_steps=400"]
+    mean = judged(context, words, {"beta 0": 0.0, "beta 3": 3.0}, seeds=2)
     assert mean["beta 3"]["cmi"] > 1.3 * mean["beta 0"]["cmi"]
     assert mean["beta 3"]["feature_diversity"] > mean["beta 0"]["feature_diversity"]
     assert mean["beta 0"]["log_likelihood"] > mean["plain"]["log_likelihood"]
     assert mean["beta 0"]["label_agreement"] >= mean["plain"]["label_agreement"]
     assert mean["beta 3"]["label_agreement"] > 85  # of a prior trained for a few seconds
+
+
+@pytest.mark.slow
+def test_with_a_trained_prior_beta_one_keeps_the_labels_and_half_again_the_information(context: MakeContext) -> None:
+    words = ["generator.sampling_steps=25", "student.width=32", "protocol.full_steps=1000"]
+    mean = judged(context, words, {"beta 0": 0.0, "beta 0.3": 0.3, "beta 1": 1.0}, seeds=3)
+    assert mean["beta 1"]["cmi"] > 1.5 * mean["beta 0"]["cmi"]
+    assert mean["beta 1"]["feature_diversity"] > mean["beta 0"]["feature_diversity"]
+    assert mean["beta 0"]["log_likelihood"] > mean["plain"]["log_likelihood"]
+    assert min(mean[name]["label_agreement"] for name in ("beta 0", "beta 0.3", "beta 1")) >= 95

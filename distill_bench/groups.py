@@ -17,6 +17,7 @@ __all__ = [
     "Batching",
     "Centroid",
     "DatasetConfig",
+    "Distance",
     "FeatureSource",
     "GeneratorConfig",
     "GeneratorKind",
@@ -80,6 +81,14 @@ class DatasetConfig:
         for family in filter(None, self.augmentation.split("_")):
             require(family in families, "dataset.augmentation", self.augmentation, closest(family, families))
         require(not (self.zca and self.streamed), "dataset.zca", self.zca, "false for a streamed data set")
+
+
+class Distance(Enum):
+    """How far the gradients of a class are apart."""
+
+    ours = "ours"  # DC's: one minus cosine, for each output unit of each layer
+    cosine = "cosine"  # one minus cosine of all parameters in one vector
+    mse = "mse"  # squared distance of these vectors
 
 
 class Init(Enum):

@@ -98,7 +98,7 @@ def _produce(plan: Plan, ctx: Context, name: str, settings: Mapping[str, Any]) -
 
     def make() -> dict[str, Any]:
         made = module.run(ctx, config)
-        return {"images": made.images, "labels": made.labels}
+        return {"images": made.images, "labels": made.labels, "lr": made.lr}
 
     return SyntheticSet(**ctx.cache.get("product", {**parts, "data": ctx.dataset.fingerprint}, make))
 

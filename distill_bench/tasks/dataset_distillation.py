@@ -66,7 +66,7 @@ def _audit(ctx: Context, synthetic: SyntheticSet) -> list[Measure]:
 def _keep(ctx: Context, synthetic: SyntheticSet) -> dict[str, str]:
     """Write the product, and a picture of it: rows are classes."""
     path, picture = ctx.folder.path / "synthetic.safetensors", ctx.folder.path / "synthetic.png"
-    content = {"images": synthetic.images, "labels": synthetic.labels}
+    content = {"images": synthetic.images, "labels": synthetic.labels, "lr": synthetic.lr}
     save_tensors(path, content, {"run": ctx.folder.run_id, "data": ctx.dataset.fingerprint})
     images = ctx.dataset.transform.inverse(synthetic.images).clamp(0, 1).cpu()
     rows = images.unflatten(0, (ctx.dataset.num_classes, ctx.ipc.images_per_class))

@@ -217,6 +217,23 @@ def test_the_correction_of_eps_never_leaves_its_trust_region(kind: Gradient, sca
     assert scale < 1000 or (found > 0.199).any()
 
 
+def test_a_correction_inside_its_trust_region_is_left_as_it_is() -> None:
+    bounded, free = (one_step(hook(scale=0.01, trust=trust))[0] for trust in (0.2, 0.0))
+    assert torch.equal(bounded, free)
+
+
+def test_the_centroid_is_the_mean_of_finished_and_present_predictions() -> None:
+    guidance = hook(beta=1.0, likelihood=0.0)
+    draws = torch.Generator().manual_seed(8)
+    done, here = torch.rand(4, *SHAPE, generator=draws), torch.rand(3, *SHAPE, generator=draws)
+    zeros = torch.zeros(7, dtype=torch.long)
+    guidance.finished(done, zeros[:4])
+    q = classifier(torch.cat([done, here])).softmax(1)
+    wanted = (q[4:] * (q[4:] / q.mean(0)).log()).sum()
+    assert float(guidance.reward(here, zeros[:3])) == pytest.approx(float(wanted), abs=1e-6)
+    assert wanted > 1e-3
+
+
 def test_a_gradient_that_is_not_finite_is_left_out_and_counted() -> None:
     def broken(x: Tensor) -> Tensor:
         return classifier(x) * torch.where(x.flatten(1)[:, :1] > 0, torch.nan, 1.0)

@@ -11,22 +11,13 @@ The paper's numbers, but for MNIST, are of networks trained 300 epochs without a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from distill_bench import matching
 from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
 from distill_bench.errors import require
-from distill_bench.groups import Init
+from distill_bench.groups import Distance, Init
 
-__all__ = ["INFO", "Config", "Distance", "run", "work"]
-
-
-class Distance(Enum):
-    """How far the gradients of a class are apart."""
-
-    ours = "ours"  # the paper's: one minus cosine, for each output unit of each layer
-    cosine = "cosine"  # one minus cosine of all parameters in one vector
-    mse = "mse"  # squared distance of these vectors
+__all__ = ["INFO", "Config", "run", "work"]
 
 
 @dataclass(kw_only=True)

@@ -30,11 +30,7 @@ def facts(plan: Plan) -> dict[str, object]:
 
 
 def test_options_in_folders_are_named_with_them() -> None:
-    assert group_options("preset") == [
-        "datadam/paper", "datadam/repo", "dc/published", "igds/constant_beta", "igds/context_only",
-        "igds/likelihood_only", "igds/mixture_centroid", "igds/plain_estimator", "igds/real_centroid", "igds/unguided",
-        "none",
-    ]  # fmt: skip
+    assert {"datadam/paper", "datadam/repo", "igds/unguided", "none"} <= set(group_options("preset"))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -104,7 +104,9 @@ def test_half_a_cosine_starts_at_the_rate_and_ends_at_half_of_it() -> None:
 
 
 def test_a_step_is_that_of_torchs_adamw_with_decay_on_matrices_alone() -> None:
-    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.GroupNorm(3, 3), nn.Flatten(), nn.Linear(3, 4)).double()
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.GroupNorm(3, 3), nn.Flatten(), nn.Linear(27, 4)).double()
+    for i, p in enumerate(net.parameters()):
+        nn.init.normal_(p, generator=generator(0, "weights", i))
     theirs = copy.deepcopy(net)
     kinds: list[list[nn.Parameter]] = [[], []]
     for p in theirs.parameters():
@@ -113,7 +115,7 @@ def test_a_step_is_that_of_torchs_adamw_with_decay_on_matrices_alone() -> None:
     optimiser = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.999))
     weights = models.flatten_parameters(net)
     gradient, first, second = (torch.zeros_like(weights) for _ in range(3))
-    decay, x = 0.1 * matrices(net, weights), torch.randn(5, 2, 3, 3, generator=generator(0, "x")).double()
+    decay, x = 0.1 * matrices(net, weights), torch.randn(5, 2, 5, 5, generator=generator(0, "x")).double()
     for p in net.parameters():
         at = slice(p.storage_offset(), p.storage_offset() + p.numel())
         p.grad = gradient[at].view(p.shape)

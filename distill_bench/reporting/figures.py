@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from distill_bench.files import write_with
 from distill_bench.reporting.cells import FULL
@@ -137,18 +137,23 @@ def _lines(axes: Axes, lines: Mapping[str, Mapping[int, Row]], names: Sequence[s
     """Every method a little aside of the next, so that bars do not hide one another."""
     for name, measured in lines.items():
         index = names.index(name)
-        colour, marker = PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)]
+        colour, marker, dash = _look(index)
         aside = 0.25 * ((index + 0.5) / len(names) - 0.5)
         ours = [(sizes.index(size) + aside, row) for size, row in sorted(measured.items())]
         xs, bars = [x for x, _ in ours], [row.std or 0.0 for _, row in ours]
         means = [row.mean or 0.0 for _, row in ours]
-        axes.errorbar(xs, means, bars, color=colour, marker=marker, markersize=5, linewidth=1.5, capsize=2.5)
+        axes.errorbar(xs, means, bars, color=colour, marker=marker, markersize=5, linewidth=1.5, capsize=2.5, ls=dash)
         papers = [(x, row) for x, row in ours if row.paper is not None]
         if papers:
             xs, bars = [x for x, _ in papers], [row.paper_std or 0.0 for _, row in papers]
             values = [row.paper or 0.0 for _, row in papers]
             axes.errorbar(xs, values, bars, color=colour, linestyle="none", elinewidth=0.8)
             axes.plot(xs, values, color=colour, marker=marker, markersize=8, markerfacecolor="none", linestyle="none")
+
+
+def _look(index: int) -> tuple[str, str, Literal["-", "--"]]:
+    """Colour, marker and line of the method at this place: dashed where the colours start again."""
+    return PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)], "-" if index < len(PALETTE) else "--"
 
 
 def _ceiling(table: Sequence[Row], place: tuple[str, ...]) -> float | None:
@@ -171,16 +176,19 @@ def _dress(axes: Axes, place: tuple[str, ...], lines: Mapping[str, Mapping[int, 
 def _legend(figure: Figure, names: Sequence[str], papers: bool, ceiling: bool) -> None:
     from matplotlib.lines import Line2D
 
+    looks = [_look(index) for index in range(len(names))]
     handles = [
-        Line2D([], [], color=PALETTE[i % len(PALETTE)], marker=_MARKERS[i % len(_MARKERS)], markersize=5, label=name)
-        for i, name in enumerate(names)
+        Line2D([], [], color=colour, marker=marker, markersize=5, linestyle=dash, label=name)
+        for name, (colour, marker, dash) in zip(names, looks, strict=True)
     ]
     if papers:
         handles.append(Line2D([], [], color="#555555", marker="o", markersize=7, markerfacecolor="none",
                               linestyle="none", label="paper"))  # fmt: skip
     if ceiling:
         handles.append(Line2D([], [], color="#777777", linestyle="--", label="full data"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7))
+    columns = min(len(handles), max(2, round(figure.get_figwidth() / 1.3)))
+    figure.set_figheight(figure.get_figheight() + 0.2 * (math.ceil(len(handles) / columns) - 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def save_figure(path: Path, count: int, size: tuple[float, float], draw: Callable[[Figure, list[Axes]], None]) -> bool:

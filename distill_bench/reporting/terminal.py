@@ -57,10 +57,26 @@ def show_sweep(
     table = rows(results, reference_file(known) if known.exists() else [])
     paper, _, name = experiment.rpartition("_")
     stem = results_root / (paper or experiment) / name
-    write_table(stem, table, title=experiment.replace("_", ", "), command=f"python run.py experiment={experiment}")
+    title = ", ".join([*experiment.split("_"), *sizes(results)])
+    write_table(stem, table, title=title, command=f"python run.py experiment={experiment}")
     console.print(escape(f"table: {stem}.md, {stem}.csv"), style="dim", soft_wrap=True)
     if accuracy_of_table(stem.with_suffix(".png"), read_table(stem.with_suffix(".csv"))):
         console.print(escape(f"figure: {stem}.png"), style="dim", soft_wrap=True)
+
+
+def sizes(results: Sequence[Result]) -> list[str]:
+    """What all these runs share of the evaluation's size, e.g. ``convnet of width 32``, ``E = 150``, ``3 networks``."""
+    found = []
+    for words, group, keys in (
+        ("{} of width {}", "student", ("name", "width")),
+        ("E = {}", "protocol", ("epochs",)),
+        ("{} networks a set", "protocol", ("nets",)),
+    ):
+        parts = [result.config.get(group) for result in results]
+        values = {tuple(part.get(key) if isinstance(part, dict) else None for key in keys) for part in parts}
+        if len(values) == 1 and None not in (shared := values.pop()):
+            found.append(words.format(*shared))
+    return found
 
 
 def _show_pictures(results: Sequence[Result], console: Console) -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from distill_bench.reporting import pivot, read_results, read_table, show_result, show_sweep
+from distill_bench.reporting.terminal import sizes
 from tests.reporting import build
 
 
@@ -105,3 +106,15 @@ def test_a_sweep_in_which_a_result_is_damaged_shows_the_others(
     show_sweep([content["run_id"] for content in contents], tmp_path, tmp_path / "results", "", console)
     assert "random" in printed(console)
     assert contents[0]["run_id"] in capsys.readouterr().err
+
+
+def test_a_table_says_the_size_that_all_its_runs_share(tmp_path: Path) -> None:
+    for method, width in (("dm", 32), ("random", 32)):
+        content = accuracy(method, 25.0)
+        content["config"] = {"student": {"name": "convnet", "width": width}, "protocol": {"epochs": 150, "nets": 3}}
+        build.write(tmp_path, content)
+    results = read_results(tmp_path)
+    assert sizes(results) == ["convnet of width 32", "E = 150", "3 networks a set"]
+    results[0].config["protocol"]["epochs"] = 1000
+    assert sizes(results) == ["convnet of width 32", "3 networks a set"]
+    assert sizes([]) == []

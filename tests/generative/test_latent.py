@@ -236,3 +236,10 @@ def test_a_wrong_file_is_one_clear_line(context: MakeContext, tmp_path: Path) ->
     assert "not a whole generator" in one_line(context(*words))
     assert "generator.path=(empty)" in one_line(context(*WORDS, "generator=checkpoint"))
     assert "needs a latent vector" in one_line(context(*WORDS, "generator=trained"))
+
+
+def test_a_diffusion_model_is_nothing_to_distil_into_and_says_so_before_anything_is_made() -> None:
+    with pytest.raises(
+        UserError, match=r"generator.kind=diffusion: must be one that is distilled into: generator=cvae"
+    ):
+        choose("auto", "diffusion", 8)

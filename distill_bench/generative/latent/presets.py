@@ -53,8 +53,11 @@ PRESETS: dict[str, Preset] = {
 def choose(name: str, kind: str, resolution: int) -> Preset:
     """The preset `name`, or for "auto" the one of `kind` for this size.
 
-    UserError for one of another kind, and for a size that BigGAN has not.
+    UserError for one of another kind, for a generator that has no latent variables, and for a size that BigGAN has not.
     """
+    kinds = sorted({preset.kind for preset in PRESETS.values()})
+    allowed = "one that is distilled into: generator=cvae, small_cgan, biggan or checkpoint"
+    require(kind in kinds, "generator.kind", kind, allowed)
     if kind == "biggan" and name == "auto":
         require(resolution in (32, 64, 128), "dataset.resolution", resolution, "32, 64 or 128 for generator=biggan")
     if name == "auto":

@@ -86,8 +86,8 @@ def _series_of_run(result: Result) -> Iterator[Series]:
     config.pop("seed", None)
     for measure in result.measures:
         full = measure.name == "full_data_accuracy"
-        labels = {key: value for key, value in result.labels.items() if key not in ("ipc", "student")}
-        shared = {key: value for key, value in config.items() if key not in ("method", "ipc")}
+        labels = {key: value for key, value in result.labels.items() if key not in ("ipc", "student", "generator")}
+        shared = {key: value for key, value in config.items() if key not in ("method", "ipc", "generator")}
         yield Series(
             method=FULL if full else result.method,
             setting=setting_of(labels if full else result.labels, measure.facets),

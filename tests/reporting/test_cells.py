@@ -90,3 +90,13 @@ def test_networks_from_the_cache_are_not_counted_as_repeats(joined: Any) -> None
 def test_numbers_are_ordered_as_numbers() -> None:
     names = ["cifar100 ipc=10", "cifar10 ipc=50", "cifar10 ipc=2", "cifar10 ipc=10"]
     assert sorted(names, key=natural) == ["cifar10 ipc=2", "cifar10 ipc=10", "cifar10 ipc=50", "cifar100 ipc=10"]
+
+
+def test_the_whole_training_set_is_one_row_whether_or_not_a_method_has_a_generator(tmp_path: Path) -> None:
+    for method, more in (("random", {}), ("diffusion", {"generator": {"kind": "diffusion"}})):
+        labels = build.images("digits", 1, **({"generator": "trained"} if more else {}))
+        content = build.content(method, labels, [build.measure("full_data_accuracy", 98.0)], 0)
+        content["config"] = {**content["config"], **more, "method": {"name": method}}
+        build.write(tmp_path, content)
+    (full,) = [series for series in series_of(read_results(tmp_path)) if series.method == "full"]
+    assert full.variant == ""

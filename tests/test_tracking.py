@@ -50,7 +50,7 @@ def test_an_offline_run_holds_config_curves_summary_and_picture(
 ) -> None:
     result = run_cell(*WORDS)
     found = records(tmp_path / "runs" / result["run_id"])
-    config = {item.key: json.loads(item.value_json) for r in found for item in r.run.config.update}
+    config = {item.key: json.loads(item.value_json) for r in found for item in (*r.run.config.update, *r.config.update)}
     assert config["method"]["name"] == "dm"
     assert config["ipc"]["images_per_class"] == 1
     history = {item.key or "/".join(item.nested_key) for r in found for item in r.history.item}

@@ -71,10 +71,14 @@ def _job(config: Any) -> None:
         if outcome is None:
             _stop(f"error: {error}", 2)
         record(outcome, given, "invalid", error=str(error))
-    except Exception as error:  # whatever a run of a sweep raises: the others go on, and the summary names this one
+    except (
+        Exception
+    ) as error:  # whatever a run of a sweep raises: the others go on, and the summary names this one
         if outcome is None:
             raise
-        record(outcome, given, "failed", error=f"{type(error).__name__}: {error}", details=traceback.format_exc())
+        record(
+            outcome, given, "failed", error=f"{type(error).__name__}: {error}", details=traceback.format_exc()
+        )
     else:
         if outcome is None:
             _show(result, config)

@@ -41,7 +41,8 @@ def method_files() -> dict[str, str]:
 
 
 def method_module(name: str) -> ModuleType:
-    """The module of a method: `Config`, `INFO` and `run`. UserError with the closest match for an unknown one."""
+    """The module of a method: `Config`, `INFO` and `run`. UserError with the closest match for an unknown
+    one."""
     files = method_files()
     if name not in files:
         raise UserError(f"method={name}: unknown method; {closest(name, files)}")

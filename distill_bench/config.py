@@ -1,4 +1,5 @@
-"""From the composed config to a plan: everything typed, in range, and identified, before any data is loaded."""
+"""From the composed config to a plan: everything typed, in range, and identified, before any data is
+loaded."""
 
 from __future__ import annotations
 
@@ -126,7 +127,8 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], overrides: Sequence
 
 
 def typed(kind: type, node: Any, where: str) -> Any:
-    """Merge `node` into the dataclass `kind`: an unknown key, a wrong type or a value out of range is one line."""
+    """Merge `node` into the dataclass `kind`: an unknown key, a wrong type or a value out of range is one
+    line."""
     prefix = f"{where}." if where else ""
     content = OmegaConf.to_container(node, resolve=True)
     assert isinstance(content, dict)
@@ -188,7 +190,9 @@ def _capped(node: DictConfig, caps: Mapping[str, int], group: str, given: Mappin
     return capped
 
 
-def _labels(info: MethodInfo, choices: Mapping[str, str], groups: Mapping[str, Any], profile: str) -> dict[str, Any]:
+def _labels(
+    info: MethodInfo, choices: Mapping[str, str], groups: Mapping[str, Any], profile: str
+) -> dict[str, Any]:
     labels: dict[str, Any] = {name: choices[name] for name in info.uses if name != "ipc"}
     if "ipc" in info.uses:
         labels["ipc"] = groups["ipc"].images_per_class
@@ -198,7 +202,9 @@ def _labels(info: MethodInfo, choices: Mapping[str, str], groups: Mapping[str, A
     return {**labels, "profile": profile}
 
 
-def _identity(method: Any, groups: Mapping[str, Any], info: MethodInfo, seed: int, profile: str) -> dict[str, Any]:
+def _identity(
+    method: Any, groups: Mapping[str, Any], info: MethodInfo, seed: int, profile: str
+) -> dict[str, Any]:
     used = {name: plain(groups[name]) for name in info.uses}
     if "dataset" in used and used["dataset"]["source"] != "imagefolder":
         del used["dataset"]["folder"]  # where a known data set lies does not change what it is

@@ -71,8 +71,8 @@ class Work:
 @dataclass(frozen=True)
 class SyntheticSet:
     """The product of dataset distillation: `images` (N, C, H, W), normalised as the data set, and hard
-    `labels` (N,), on one device; class by class, IPC images each. A method may add what it measured itself, and
-    files that it left in the run's folder (role -> name)."""
+    `labels` (N,), on one device; class by class, IPC images each. A method may add what it measured itself,
+    and files that it left in the run's folder (role -> name)."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -127,8 +127,8 @@ class Context:
     def product_of(self, method: str, settings: Mapping[str, Any], images_per_class: int) -> SyntheticSet:
         """The product of another method of the task with this run's groups and seed, made once and cached.
 
-        `settings` are values of that method's `Config` which differ from its defaults. UserError if the method is
-        unknown, or a setting is.
+        `settings` are values of that method's `Config` which differ from its defaults. UserError if the
+        method is unknown, or a setting is.
         """
         if self.produce is None:
             raise RuntimeError("this context cannot make other methods' products")
@@ -144,8 +144,8 @@ class Context:
 
         `state` is everything that the loop changes: tensors (changed in place), objects with `state_dict` and
         `load_state_dict`, or plain values. If this run was stopped inside the loop, the state is put back and
-        the count goes on from there; it is saved between steps every `checkpoint_seconds`, when Ctrl-C asks to
-        stop (then `Interrupted` is raised), and at the end. Randomness inside must follow from the step.
+        the count goes on from there; it is saved between steps every `checkpoint_seconds`, when Ctrl-C asks
+        to stop (then `Interrupted` is raised), and at the end. Randomness inside must follow from the step.
         """
         saved = self.folder.load_checkpoint(name)
         start = 0
@@ -179,7 +179,9 @@ class Context:
         numbers = {name: float(value) for name, value in values.items()}
         for name, number in numbers.items():
             if not math.isfinite(number):
-                raise UserError(f"{phase} step {step}: {name}={number}: the run diverged; {_kept(self.folder, phase)}")
+                raise UserError(
+                    f"{phase} step {step}: {name}={number}: the run diverged; {_kept(self.folder, phase)}"
+                )
         self.tracker.log(phase, step, numbers)
 
 
@@ -187,18 +189,24 @@ def _save(folder: RunFolder, name: str, step: int, state: dict[str, Any]) -> Non
     """Keep `state`, unless it holds a value that is not finite: then a UserError, and the last one stays."""
     content = _capture(state)
     if not _finite(content):
-        raise UserError(f"{name} step {step}: its state is not finite: the run diverged; {_kept(folder, name)}")
+        raise UserError(
+            f"{name} step {step}: its state is not finite: the run diverged; {_kept(folder, name)}"
+        )
     folder.save_checkpoint(name, step, content)
 
 
 def _kept(folder: RunFolder, name: str) -> str:
     saved = folder.load_checkpoint(name)
-    kept = f"the last good state is that of step {saved[0]}, in {folder.path}" if saved else "nothing was saved"
+    kept = (
+        f"the last good state is that of step {saved[0]}, in {folder.path}" if saved else "nothing was saved"
+    )
     return f"a lower rate may help ({kept})"
 
 
 def _capture(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.state_dict() if hasattr(value, "state_dict") else value for key, value in state.items()}
+    return {
+        key: value.state_dict() if hasattr(value, "state_dict") else value for key, value in state.items()
+    }
 
 
 def _finite(tree: Any) -> bool:

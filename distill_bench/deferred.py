@@ -1,9 +1,9 @@
 """Heavy packages are loaded at their first use, so that `--help` and a config error are instant.
 
-Methods and tasks import what they need at the top, as any module does; while they are only being looked up (their
-`Config` and `INFO`), nobody has time for torch. After `install`, importing a package in `HEAVY` only finds it; its
-first attribute loads it. The standard library's `LazyLoader` would do, but (seen on Python 3.11) a second `import`
-of a pending module loads it, because the import system itself asks for `__spec__`.
+Methods and tasks import what they need at the top, as any module does; while they are only being looked up
+(their `Config` and `INFO`), nobody has time for torch. After `install`, importing a package in `HEAVY` only
+finds it; its first attribute loads it. The standard library's `LazyLoader` would do, but (seen on Python
+3.11) a second `import` of a pending module loads it, because the import system itself asks for `__spec__`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ __all__ = ["HEAVY", "install", "load"]
 
 HEAVY = frozenset(
     {"torch", "numpy", "scipy", "sklearn", "diffusers"}
-    | {f"distill_bench.{part}" for part in ("augment", "data", "generative", "information", "matching", "mixtures")}
+    | {
+        f"distill_bench.{part}"
+        for part in ("augment", "data", "generative", "information", "matching", "mixtures")
+    }
     | {f"distill_bench.{part}" for part in ("models", "reporting", "seeding", "selection", "training")}
 )
 
@@ -73,7 +76,8 @@ def install() -> None:
 
 
 def load() -> None:
-    """Execute what is pending, and defer nothing more. Called before work starts, while there is one thread."""
+    """Execute what is pending, and defer nothing more. Called before work starts, while there is one
+    thread."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     for name in sorted(HEAVY & sys.modules.keys()):
         _ = sys.modules[name].__doc__

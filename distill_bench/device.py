@@ -13,14 +13,17 @@ __all__ = ["choose_device", "describe_device"]
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:<index>`. UserError if that device is not there."""
+    """`auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:<index>`. UserError if that device is not
+    there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = int(name.partition(":")[2] or 0)
         if index >= count:
-            raise UserError(f"device={name}: this machine has {count} CUDA device(s); use device=cpu or device=auto")
+            raise UserError(
+                f"device={name}: this machine has {count} CUDA device(s); use device=cpu or device=auto"
+            )
     return torch.device(name)
 
 

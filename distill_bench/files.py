@@ -14,7 +14,8 @@ __all__ = ["Damaged", "load_tensors", "save_tensors", "write_json", "write_text"
 
 
 class Damaged(Exception):
-    """A file that is truncated, altered, or not the one that was asked for; the message says which and why."""
+    """A file that is truncated, altered, or not the one that was asked for; the message says which and
+    why."""
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:

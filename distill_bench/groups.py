@@ -111,8 +111,12 @@ class FeatureSource(Enum):
 class Centroid(Enum):
     """The distribution from which a class's predictions are to differ."""
 
-    synthetic = "synthetic"  # that of the set being made: the term is the set's conditional mutual information
-    real = "real"  # that of real images: an upper bound of the above, which can be raised at the cost of labels
+    synthetic = (
+        "synthetic"  # that of the set being made: the term is the set's conditional mutual information
+    )
+    real = (
+        "real"  # that of real images: an upper bound of the above, which can be raised at the cost of labels
+    )
     mixture = "mixture"  # the mean of both
 
 
@@ -156,7 +160,9 @@ class Pooling(Enum):
 class StudentConfig:
     """`student=`: the network that distils, and is trained from scratch in the evaluation."""
 
-    name: str = "convnet"  # convnet, convnet6, alexnet, vgg11, resnet18, resnetap10, or any model name of timm
+    name: str = (
+        "convnet"  # convnet, convnet6, alexnet, vgg11, resnet18, resnetap10, or any model name of timm
+    )
     width: int = 128  # channels of each ConvNet block (other networks have their own)
     depth: int = 0  # ConvNet blocks; 0: by resolution (8: 2, 28 and 32: 3, 64: 4, 128: 5, 256: 6)
     norm: Norm = Norm.instance
@@ -164,7 +170,9 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         require(1 <= self.width <= 4096, "student.width", self.width, "from 1 to 4096")
-        require(0 <= self.depth <= 8, "student.depth", self.depth, "from 1 to 8, or 0 to follow the resolution")
+        require(
+            0 <= self.depth <= 8, "student.depth", self.depth, "from 1 to 8, or 0 to follow the resolution"
+        )
 
 
 class Batching(Enum):
@@ -211,7 +219,9 @@ class ProtocolConfig:
     name: str = "dc"
     nets: int = 5  # networks trained from scratch on each set
     epochs: int = 1000  # E; with epochs_by_ipc: E at most
-    epochs_by_ipc: dict[int, int] = field(default_factory=dict)  # largest IPC -> E; the last one holds beyond it
+    epochs_by_ipc: dict[int, int] = field(
+        default_factory=dict
+    )  # largest IPC -> E; the last one holds beyond it
     epoch_scale: float = 1.0  # E is divided by it: small data sets take 10
     optimiser: Optimiser = Optimiser.sgd
     lr: float = 0.01
@@ -221,7 +231,9 @@ class ProtocolConfig:
     weight_decay: float = 5e-4
     batch_size: int = 256
     batch_by_ipc: dict[int, int] = field(default_factory=dict)  # largest IPC -> batch_size
-    by_classes: dict[int, dict[str, float]] = field(default_factory=dict)  # least classes -> what changes from there on
+    by_classes: dict[int, dict[str, float]] = field(
+        default_factory=dict
+    )  # least classes -> what changes from there on
     augment: bool = True
     augmentation: Augmentation = Augmentation.siamese
     crop_area: float = 1.0  # random-resized-crop: least share of the image, 1: no crop
@@ -230,11 +242,15 @@ class ProtocolConfig:
     cutmix: bool = False  # on every batch
     labels: Labels = Labels.hard
     temperature: float = 20.0  # of soft labels
-    best: bool = False  # also read the test accuracy during training, and report the highest: selected on test data
+    best: bool = (
+        False  # also read the test accuracy during training, and report the highest: selected on test data
+    )
     readings: int = 100  # at most so many looks, evenly spread, the last epoch among them
     students: list[str] = field(default_factory=list)  # further architectures (cross-architecture tables)
     batching: Batching = Batching.auto
-    audit: bool = False  # also ask a network trained on the whole training set about the images: labels, information
+    audit: bool = (
+        False  # also ask a network trained on the whole training set about the images: labels, information
+    )
     ceiling: bool = False  # also train on the whole training set (once, cached) for comparison
     full_steps: int = 12_000  # optimisation steps on the whole training set, at least one epoch
     full_nets: int = 1  # networks trained on the whole training set
@@ -259,7 +275,13 @@ class ProtocolConfig:
                 raise UserError(f"protocol.by_classes.{key}: unknown key; {closest(key, CLASS_CHANGES)}")
 
 
-CLASS_CHANGES = ("lr", "weight_decay", "batch_size", "batch_factor", "epochs_factor")  # keys within by_classes
+CLASS_CHANGES = (
+    "lr",
+    "weight_decay",
+    "batch_size",
+    "batch_factor",
+    "epochs_factor",
+)  # keys within by_classes
 
 
 class GeneratorKind(Enum):
@@ -289,7 +311,8 @@ class Variance(Enum):
 
 @dataclass(kw_only=True)
 class GeneratorConfig:
-    """`generator=`: the class-conditional generator that generative methods sample, guide, tune or distil into."""
+    """`generator=`: the class-conditional generator that generative methods sample, guide, tune or distil
+    into."""
 
     name: str = "trained"
     kind: GeneratorKind = GeneratorKind.diffusion
@@ -345,7 +368,9 @@ class MixtureConfig:
         require(fits, "mixture.target", self.target, f"from 1 to mixture.components ({self.components})")
         if self.kind is MixtureKind.classic:
             given = (self.components, self.dimension, self.draws)
-            require(given == (10, 1, 1), "mixture.(components, dimension, draws)", given, "(10, 1, 1) for classic")
+            require(
+                given == (10, 1, 1), "mixture.(components, dimension, draws)", given, "(10, 1, 1) for classic"
+            )
 
 
 @dataclass(kw_only=True)

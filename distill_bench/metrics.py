@@ -27,31 +27,47 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("%", True, "top-1 test accuracy of a network trained from scratch, at the last epoch"),
-    "full_data_accuracy": Metric("%", True, "test accuracy of the same network trained on the whole training set"),
+    "full_data_accuracy": Metric(
+        "%", True, "test accuracy of the same network trained on the whole training set"
+    ),
     "best_accuracy": Metric(
         "%", True, "the highest of the test accuracies read during training: selected on test data"
     ),
     "label_agreement": Metric("%", True, "share of the set's images to which a classifier gives their label"),
     "log_likelihood": Metric("nat", True, "mean log q(y|x) of the set's images under a classifier q"),
     "prototype_information": Metric("nat", True, "log K + mean log q(y|x), a lower bound of I(X;Y)"),
-    "cmi": Metric("nat", None, "conditional mutual information I(X;Yhat|Y) of inputs and a classifier's predictions"),
+    "cmi": Metric(
+        "nat", None, "conditional mutual information I(X;Yhat|Y) of inputs and a classifier's predictions"
+    ),
     "separation": Metric(
         "nat", True, "mean cross-entropy of predictions of pairs with different labels, zero for equal ones"
     ),
     "ncmi": Metric("", False, "conditional mutual information over separation"),
-    "feature_diversity": Metric("", None, "mean cosine distance of a class's images in a classifier's embedding"),
+    "feature_diversity": Metric(
+        "", None, "mean cosine distance of a class's images in a classifier's embedding"
+    ),
     "difficulty": Metric("", None, "mean of 1 - p(y|x) under the scorer"),
-    "histogram_divergence": Metric("bit", False, "KL of the selection's difficulty histogram from its target"),
+    "histogram_divergence": Metric(
+        "bit", False, "KL of the selection's difficulty histogram from its target"
+    ),
     "shortage": Metric("images", False, "images that a difficulty bin of the pool could not give"),
     "storage": Metric("MB", False, "size of the product as kept"),
-    "distance": Metric("rad", False, "angle between the original and the reduced mixture in L2, in [0, pi/2]"),
-    "ise": Metric("", False, "integrated squared error, the squared L2 norm of the difference of two densities"),
+    "distance": Metric(
+        "rad", False, "angle between the original and the reduced mixture in L2, in [0, pi/2]"
+    ),
+    "ise": Metric(
+        "", False, "integrated squared error, the squared L2 norm of the difference of two densities"
+    ),
     "nise": Metric("", False, "integrated squared error over the sum of both squared norms, in [0, 1]"),
     "kl": Metric("nat", False, "Kullback-Leibler divergence of the reduced from the original mixture"),
     "mean_error": Metric("", False, "Euclidean distance of the overall means"),
     "covariance_error": Metric("", False, "Frobenius distance of the overall covariances"),
-    "seconds": Metric("s", False, "wall time of making the product, median over the draws where there are several"),
-    "step_seconds": Metric("s", False, "wall time of one optimisation step, mean over the steps of this process"),
+    "seconds": Metric(
+        "s", False, "wall time of making the product, median over the draws where there are several"
+    ),
+    "step_seconds": Metric(
+        "s", False, "wall time of one optimisation step, mean over the steps of this process"
+    ),
 }
 
 
@@ -72,7 +88,9 @@ class Measure:
         if base not in METRICS:
             raise ValueError(f"unknown metric {self.name!r}; {closest(base, METRICS)}")
         if not self.values or not all(math.isfinite(v) for v in self.values):
-            raise ValueError(f"metric {self.name!r}: values must be finite and at least one, got {self.values}")
+            raise ValueError(
+                f"metric {self.name!r}: values must be finite and at least one, got {self.values}"
+            )
 
     def as_dict(self) -> dict[str, object]:
         """The form in which a result file holds it."""
@@ -96,9 +114,10 @@ class Summary:
 def summarise(values_by_seed: Sequence[Sequence[float]]) -> Summary:
     """Join the repeats of several seeds.
 
-    The mean and the standard deviation are over all values (the field's custom). The 95 % interval is Student's
-    t over the seeds' means when there are at least two seeds, since repeats within a seed are not independent;
-    else over the repeats; NaN for a single value. Raises ValueError when there is nothing to summarise.
+    The mean and the standard deviation are over all values (the field's custom). The 95 % interval is
+    Student's t over the seeds' means when there are at least two seeds, since repeats within a seed are not
+    independent; else over the repeats; NaN for a single value. Raises ValueError when there is nothing to
+    summarise.
     """
     from scipy.stats import t as student_t  # slow to import, and only readers of results need it
 

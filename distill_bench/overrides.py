@@ -15,7 +15,8 @@ _CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w./'\"-]+(,[\w./'\"-]+
 
 
 def quote_numbers(argv: list[str]) -> list[str]:
-    """`ipc=1,10` becomes `ipc='1','10'`: the name of a config file is text to Hydra, and a bare number is not."""
+    """`ipc=1,10` becomes `ipc='1','10'`: the name of a config file is text to Hydra, and a bare number is
+    not."""
     quoted = []
     for word in argv:
         match = _IPC.match(word)
@@ -25,12 +26,16 @@ def quote_numbers(argv: list[str]) -> list[str]:
 
 def groups() -> list[str]:
     """The config groups that can be chosen on the command line."""
-    return sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ("hydra", "cell"))
+    return sorted(
+        path.name for path in conf_dir().iterdir() if path.is_dir() and path.name not in ("hydra", "cell")
+    )
 
 
 def check_choices(argv: list[str]) -> None:
     """Raise a UserError with the closest match if a word chooses an option that its group does not have."""
-    sweep = any(word in ("-m", "--multirun") or word.startswith(("experiment=", "hydra.mode=")) for word in argv)
+    sweep = any(
+        word in ("-m", "--multirun") or word.startswith(("experiment=", "hydra.mode=")) for word in argv
+    )
     for word in argv:
         group, equals, rest = word.partition("=")
         if equals and not rest and group in groups():
@@ -46,12 +51,17 @@ def check_choices(argv: list[str]) -> None:
                 continue
             if match["group"] == "ipc":
                 known = ", ".join(options)
-                raise UserError(f"ipc={choice}: known sizes are {known}; for any other: ipc.images_per_class={choice}")
-            raise UserError(f"{match['group']}={choice}: no such {match['group']}; {closest(choice, options)}")
+                raise UserError(
+                    f"ipc={choice}: known sizes are {known}; for any other: ipc.images_per_class={choice}"
+                )
+            raise UserError(
+                f"{match['group']}={choice}: no such {match['group']}; {closest(choice, options)}"
+            )
 
 
 def explain(error: Exception) -> str:
-    """One line for what Hydra found wrong with the command line, with the closest known key where one is missing."""
+    """One line for what Hydra found wrong with the command line, with the closest known key where one is
+    missing."""
     text = " ".join(str(error).split())
     match = re.search(r"Could not override '([\w./@]+)'", text)
     if match is None:

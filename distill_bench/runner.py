@@ -52,7 +52,10 @@ def execute(plan: Plan, interrupt: Interrupt) -> dict[str, Any]:
         context.tracker.mirror = _mirror(plan, folder)
         started, clock = datetime.now(UTC), time.perf_counter()
         outcome: Outcome = task_module(plan.info.task).run(context, plan.module, plan.method)
-        took = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - clock, 2)}
+        took = {
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 2),
+        }
         result = _result(plan, outcome, {**took, **_environment(plan, context.device)})
         folder.finish(result)
         for role, name in outcome.artifacts.items():
@@ -67,7 +70,9 @@ def make_context(plan: Plan, interrupt: Interrupt) -> Context:
     folder = _folder(plan)
     return Context(
         folder=folder,
-        cache=Cache(Path(plan.settings.cache_root), say=lambda line: print(line, file=sys.stderr, flush=True)),
+        cache=Cache(
+            Path(plan.settings.cache_root), say=lambda line: print(line, file=sys.stderr, flush=True)
+        ),
         tracker=Tracker(folder.path),
         interrupt=interrupt,
         device=choose_device(plan.settings.device),
@@ -91,9 +96,13 @@ def _produce(plan: Plan, ctx: Context, name: str, settings: Mapping[str, Any]) -
     task = plan.info.task
     require(module.INFO.task == task, "method.base", name, f"a method of {task}")
     defaults = plain(module.Config())
-    capped = {key: min(value, plan.caps[key]) if key in plan.caps else value for key, value in defaults.items()}
+    capped = {
+        key: min(value, plan.caps[key]) if key in plan.caps else value for key, value in defaults.items()
+    }
     config = typed(module.Config, OmegaConf.create({**capped, **settings}), "method.base_settings")
-    used = {group: plain(plan.groups[group]) for group in module.INFO.uses if group not in ("ipc", "protocol")}
+    used = {
+        group: plain(plan.groups[group]) for group in module.INFO.uses if group not in ("ipc", "protocol")
+    }
     parts = {"method": plain(config), **used, "ipc": plain(ctx.ipc), "seed": ctx.seed}
 
     def make() -> dict[str, Any]:
@@ -112,7 +121,9 @@ def _mirror(plan: Plan, folder: RunFolder) -> WandbMirror | None:
         return None
     config = {**plan.identity, "labels": plan.labels}
     tracker = plan.tracker
-    return WandbMirror(folder.path, run_id=plan.run_id, config=config, project=tracker.project, mode=tracker.mode)
+    return WandbMirror(
+        folder.path, run_id=plan.run_id, config=config, project=tracker.project, mode=tracker.mode
+    )
 
 
 def _result(plan: Plan, outcome: Outcome, environment: dict[str, Any]) -> dict[str, Any]:

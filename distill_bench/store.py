@@ -70,7 +70,9 @@ class RunFolder:
 
     def save_checkpoint(self, loop: str, step: int, state: Mapping[str, Any]) -> None:
         """Keep `state` as it stands before `step` of `loop`, in place of the last one."""
-        save_tensors(self._checkpoint(loop), {"step": step, "state": state}, {"run": self.run_id, "loop": loop})
+        save_tensors(
+            self._checkpoint(loop), {"step": step, "state": state}, {"run": self.run_id, "loop": loop}
+        )
 
     def load_checkpoint(self, loop: str) -> tuple[int, dict[str, Any]] | None:
         """(step, state) as last saved, or None; a damaged checkpoint is named, dropped and not trusted."""
@@ -88,13 +90,16 @@ class RunFolder:
 
 
 class Cache:
-    """Expensive parts, addressed by their content: made once, even by concurrent processes, verified when read."""
+    """Expensive parts, addressed by their content: made once, even by concurrent processes, verified when
+    read."""
 
     def __init__(self, root: Path, say: Callable[[str], None] = print) -> None:
         self.root = root
         self.say = say
 
-    def get(self, kind: str, parts: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    def get(
+        self, kind: str, parts: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]
+    ) -> dict[str, Any]:
         """The tree of tensors that `make` gives for `parts`, from the cache if it is there and whole.
 
         `parts` is everything the result depends on (resolved config, the data's fingerprint, seeds), as JSON.

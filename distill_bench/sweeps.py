@@ -18,7 +18,11 @@ __all__ = ["Summary", "outcomes", "record"]
 def record(path: Path, overrides: list[str], status: str, **content: str) -> None:
     """Write what became of one cell: `status` is done, invalid (wrong input) or failed."""
     if status != "done":
-        print(f"{status}: {' '.join(without_places(overrides))}: {content['error']}", file=sys.stderr, flush=True)
+        print(
+            f"{status}: {' '.join(without_places(overrides))}: {content['error']}",
+            file=sys.stderr,
+            flush=True,
+        )
     write_json(path, {"overrides": overrides, "status": status, **content})
 
 
@@ -29,7 +33,8 @@ def outcomes(sweep: Path) -> list[dict[str, Any]]:
 
 
 class Summary(Callback):
-    """Hydra calls this around a sweep: prints the table of its cells, writes the experiment's, names failures."""
+    """Hydra calls this around a sweep: prints the table of its cells, writes the experiment's, names
+    failures."""
 
     def on_multirun_end(self, config: Any, **_: Any) -> None:
         """Exit code 1 if any cell failed, 2 if any was wrong input."""
@@ -44,7 +49,8 @@ class Summary(Callback):
         print(f"\n{len(bad)} of {len(cells)} cells did not finish:", file=sys.stderr)
         for cell in bad:
             print(
-                f"  {cell['status']}: {' '.join(without_places(cell['overrides']))}: {cell['error']}", file=sys.stderr
+                f"  {cell['status']}: {' '.join(without_places(cell['overrides']))}: {cell['error']}",
+                file=sys.stderr,
             )
         print(f"  (details: {config.hydra.sweep.dir})", file=sys.stderr, flush=True)
         raise SystemExit(1 if any(cell["status"] == "failed" for cell in bad) else 2)

@@ -70,9 +70,16 @@ class WandbMirror:
             (folder / "wandb").mkdir(parents=True, exist_ok=True)
             settings = wandb.Settings(silent=True, console="off")
             self.run = wandb.init(
-                project=project, mode=mode, dir=str(folder), id=run_id, name=run_id, config=config,  # type: ignore[arg-type]
-                settings=settings, resume="allow" if mode == "online" else None, reinit="finish_previous",
-            )  # fmt: skip
+                project=project,
+                mode=mode,
+                dir=str(folder),
+                id=run_id,
+                name=run_id,
+                config=config,  # type: ignore[arg-type]
+                settings=settings,
+                resume="allow" if mode == "online" else None,
+                reinit="finish_previous",
+            )
 
         self._guard(start)
 

@@ -1,7 +1,9 @@
-"""Speed and memory against the plain formulations, all within one run: `python scripts/benchmark.py [NAME ...]`.
+"""Speed and memory against the plain formulations, all within one run: `python scripts/benchmark.py [NAME
+...]`.
 
-Each module of `scripts/benchmarks` has `run() -> list of rows`. Ratios above 1 mean that ours is faster. The rows go
-to `results/benchmarks/<name>_<device>.json` with the versions and the hardware that they were measured on.
+Each module of `scripts/benchmarks` has `run() -> list of rows`. Ratios above 1 mean that ours is faster. The
+rows go to `results/benchmarks/<name>_<device>.json` with the versions and the hardware that they were
+measured on.
 """
 
 from __future__ import annotations
@@ -28,8 +30,12 @@ NAMES = sorted(file.stem for file in (TOP / "scripts" / "benchmarks").glob("*.py
 
 def main() -> None:
     """Run the chosen benchmarks (all of them by default), print their rows and write them down."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=NAMES, choices=[*NAMES, []], metavar=f"{{{','.join(NAMES)}}}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", default=NAMES, choices=[*NAMES, []], metavar=f"{{{','.join(NAMES)}}}"
+    )
     parser.add_argument("--out", type=Path, default=TOP / "results" / "benchmarks")
     arguments = parser.parse_args()
     device = choose_device("auto")

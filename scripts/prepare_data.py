@@ -32,8 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("dataset", help=f"one of {', '.join(group_options('dataset'))}")
     parser.add_argument("overrides", nargs="*", metavar="dataset.KEY=VALUE", help="as for run.py")
     environment = {name: os.environ.get(f"DISTILL_BENCH_{name.upper()}", name) for name in ("data", "cache")}
-    parser.add_argument("--data-root", type=Path, default=Path(environment["data"]), help="default: %(default)s")
-    parser.add_argument("--cache-root", type=Path, default=Path(environment["cache"]), help="default: %(default)s")
+    parser.add_argument(
+        "--data-root", type=Path, default=Path(environment["data"]), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--cache-root", type=Path, default=Path(environment["cache"]), help="default: %(default)s"
+    )
     given = parser.parse_args(arguments)
     try:
         _prepare(_config(given.dataset, given.overrides), given.data_root, given.cache_root)
@@ -75,11 +79,16 @@ def _prepare(config: DatasetConfig, data_root: Path, cache_root: Path) -> None:
     print(f"loaded in {time.perf_counter() - started:.1f} s, fingerprint {dataset.fingerprint}")
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         smallest, largest = (int(v) for v in split.class_counts.aminmax())
-        print(f"{name}: {len(split)} images of {dataset.num_classes} classes, {smallest} to {largest} in each")
+        print(
+            f"{name}: {len(split)} images of {dataset.num_classes} classes, {smallest} to {largest} in each"
+        )
     size = config.channels * config.resolution**2 * (len(dataset.train) + len(dataset.test))
     print(f"{config.channels} x {config.resolution} x {config.resolution}, {size / 2**20:.0f} MiB as bytes")
     if not config.streamed:
-        for words, statistics in (("all pixels", data.pixel_statistics), ("each image", data.per_image_statistics)):
+        for words, statistics in (
+            ("all pixels", data.pixel_statistics),
+            ("each image", data.per_image_statistics),
+        ):
             mean, std = (" ".join(f"{v:.4f}" for v in row) for row in statistics(dataset.train.pixels(1024)))
             print(f"training statistics over {words}: mean {mean}, std {std}")
 

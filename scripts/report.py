@@ -14,11 +14,17 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> None:
     """Read the command line `argv` (this process's own, if None) and write the report."""
-    parser = argparse.ArgumentParser(description="One HTML file with the tables, figures and details of all runs.")
+    parser = argparse.ArgumentParser(
+        description="One HTML file with the tables, figures and details of all runs."
+    )
     runs = Path(os.environ.get("DISTILL_BENCH_RUNS", "runs"))
     parser.add_argument("--runs", type=Path, default=runs, help=f"folder of the runs (default: {runs})")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables (default: results)")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="file to write (default: report.html)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of the tables (default: results)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), help="file to write (default: report.html)"
+    )
     options = parser.parse_args(argv)
 
     from distill_bench.errors import UserError

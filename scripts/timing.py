@@ -12,7 +12,8 @@ __all__ = ["median_seconds"]
 
 
 def median_seconds(functions: list[Callable[[], object]], repeats: int, warmup: int = 1) -> list[float]:
-    """Median seconds a call of each function, called in turn so that a drift of the machine hits all alike."""
+    """Median seconds a call of each function, called in turn so that a drift of the machine hits all
+    alike."""
     took: list[list[float]] = [[] for _ in functions]
     for repeat in range(warmup + repeats):
         for function, times in zip(functions, took, strict=True):

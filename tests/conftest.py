@@ -79,7 +79,8 @@ def context(tmp_path: Path) -> Callable[..., Context]:
 
 
 def command_environment(roots: Path) -> dict[str, str]:
-    """The environment of a process whose folders are under `roots`; one thread, so that bits can be compared."""
+    """The environment of a process whose folders are under `roots`; one thread, so that bits can be
+    compared."""
     folders = {f"DISTILL_BENCH_{name.upper()}": str(roots / name) for name in ("runs", "cache")}
     return {**os.environ, **folders, "OMP_NUM_THREADS": "1"}
 

@@ -27,7 +27,11 @@ def loop_context(root: Path) -> Context:
     folder = RunFolder(root, "run")
     folder.path.mkdir(exist_ok=True)
     parts = SimpleNamespace(
-        folder=folder, tracker=Tracker(folder.path), interrupt=Interrupt(), checkpoint_seconds=0.0, log_every=1
+        folder=folder,
+        tracker=Tracker(folder.path),
+        interrupt=Interrupt(),
+        checkpoint_seconds=0.0,
+        log_every=1,
     )
     for name in ("loop", "log"):
         setattr(parts, name, getattr(Context, name).__get__(parts))
@@ -61,7 +65,9 @@ def test_the_interval_of_one_seed_is_over_its_networks_and_of_one_value_is_unkno
 
 
 @pytest.mark.parametrize(
-    ("name", "values"), [("acuracy", [1.0]), ("accuracy", []), ("accuracy", [math.nan])], ids=["name", "none", "nan"]
+    ("name", "values"),
+    [("acuracy", [1.0]), ("accuracy", []), ("accuracy", [math.nan])],
+    ids=["name", "none", "nan"],
 )
 def test_a_measure_outside_the_vocabulary_or_not_finite_is_refused(name: str, values: list[float]) -> None:
     with pytest.raises(ValueError, match="metric"):
@@ -94,7 +100,11 @@ def walk(ctx: Context, stop_after: int | None = None) -> dict[str, Any]:
     """A loop whose state depends on every step."""
     weights = torch.zeros(3, requires_grad=True)
     optimiser = torch.optim.SGD([weights], lr=0.1, momentum=0.9)
-    state: dict[str, Any] = {"weights": weights, "optimiser": optimiser, "seen": torch.zeros((), dtype=torch.long)}
+    state: dict[str, Any] = {
+        "weights": weights,
+        "optimiser": optimiser,
+        "seen": torch.zeros((), dtype=torch.long),
+    }
     for step in ctx.loop("walk", 20, state):
         target = torch.randn(3, generator=generator(0, "walk", step))
         optimiser.zero_grad()
@@ -135,7 +145,10 @@ def test_curves_survive_a_line_cut_off_by_a_kill(tmp_path: Path) -> None:
         file.write('{"phase": "a", "st')
     tracker.rewind("a", 0)
     tracker.log("a", 0, {"loss": 3.0})
-    assert tracker.points() == [{"phase": "b", "step": 5, "loss": 2.0}, {"phase": "a", "step": 0, "loss": 3.0}]
+    assert tracker.points() == [
+        {"phase": "b", "step": 5, "loss": 2.0},
+        {"phase": "a", "step": 0, "loss": 3.0},
+    ]
 
 
 def test_a_value_that_is_not_finite_stops_the_run_and_says_where(tmp_path: Path) -> None:
@@ -159,7 +172,9 @@ def test_a_state_that_is_not_finite_is_not_kept_and_the_last_good_one_is(tmp_pat
     assert saved[0] == 5 and saved[1]["values"].tolist() == [5.0] * 3
 
 
-def test_a_loop_that_ends_in_values_that_are_not_finite_is_an_error_though_nothing_was_logged(tmp_path: Path) -> None:
+def test_a_loop_that_ends_in_values_that_are_not_finite_is_an_error_though_nothing_was_logged(
+    tmp_path: Path,
+) -> None:
     ctx = loop_context(tmp_path)
     values = torch.zeros(3)
     with pytest.raises(UserError, match="not finite"):

@@ -1,4 +1,5 @@
-"""The command line: help, one clear line and exit code 2 for wrong input, and nothing heavy before work starts."""
+"""The command line: help, one clear line and exit code 2 for wrong input, and nothing heavy before work
+starts."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ WRONG = {
     "wrong type": (["method.iterations=abc"], ["method.iterations=abc", "Integer"]),
     "wrong choice": (["method.init=rael"], ["method.init=rael", "real, noise, herding, kcenter"]),
     "out of range": (["method.task_balance=-1"], ["method.task_balance=-1", ">= 0"]),
-    "ipc above a class": (["ipc.images_per_class=5000"], ["ipc.images_per_class=5000", "smallest class", "digits"]),
+    "ipc above a class": (
+        ["ipc.images_per_class=5000"],
+        ["ipc.images_per_class=5000", "smallest class", "digits"],
+    ),
     "unused group": (["method=oggmr", "ipc=10"], ["method=oggmr does not use ipc", "mixture"]),
     "unused group's field": (["method=oggmr", "dataset.zca=true"], ["does not use dataset"]),
     "bad device": (["device=gpu"], ["device=gpu", "auto, cpu, cuda"]),
@@ -39,7 +43,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG.keys())
-def test_wrong_input_is_one_clear_line_and_exit_code_2(command: Command, words: list[str], said: list[str]) -> None:
+def test_wrong_input_is_one_clear_line_and_exit_code_2(
+    command: Command, words: list[str], said: list[str]
+) -> None:
     done = command(*words)
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()
@@ -57,7 +63,16 @@ def test_asking_for_cuda_where_there_is_none_says_so(command: Command) -> None:
 
 def test_help_explains_the_groups_and_lists_methods_by_task(command: Command) -> None:
     text = command("--help").stdout
-    for group in ("dataset=", "ipc=", "student=", "protocol=", "profile=", "tracker=", "experiment=", "mixture="):
+    for group in (
+        "dataset=",
+        "ipc=",
+        "student=",
+        "protocol=",
+        "profile=",
+        "tracker=",
+        "experiment=",
+        "mixture=",
+    ):
         assert group in text
     assert text.index("dataset_distillation") < text.index("datadam  ") < text.index("mixture_reduction")
     assert text.index("mixture_reduction") < text.index("oggmr  ")
@@ -75,7 +90,9 @@ def test_help_and_config_errors_do_not_import_torch(tmp_path: Path, words: list[
     done = subprocess.run(
         line, cwd=tmp_path, env=command_environment(tmp_path), capture_output=True, text=True, check=False
     )
-    imported = {row.rpartition("|")[2].strip() for row in done.stderr.splitlines() if row.startswith("import time:")}
+    imported = {
+        row.rpartition("|")[2].strip() for row in done.stderr.splitlines() if row.startswith("import time:")
+    }
     assert "distill_bench.catalogue" in imported
     heavy = {"torch", "torch._C", "numpy", "scipy", "sklearn", "pandas", "matplotlib"}
     assert not heavy & {name for name in imported if name != "torch"}

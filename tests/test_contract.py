@@ -1,4 +1,5 @@
-"""Every method found keeps the contract: file, config and README agree, and a smoke run gives a valid result."""
+"""Every method found keeps the contract: file, config and README agree, and a smoke run gives a valid
+result."""
 
 from __future__ import annotations
 
@@ -23,7 +24,12 @@ from tests.conftest import REPOSITORY
 METHODS = sorted(method_files())
 SMALL = {
     "dataset_distillation": ["dataset=digits", "ipc=1"],
-    "mixture_reduction": ["mixture=random", "mixture.components=6", "mixture.target=3", "mixture.dimension=2"],
+    "mixture_reduction": [
+        "mixture=random",
+        "mixture.components=6",
+        "mixture.target=3",
+        "mixture.dimension=2",
+    ],
 }
 RunCell = Callable[..., dict[str, Any]]
 
@@ -82,7 +88,9 @@ def test_a_method_says_who_it_is(name: str) -> None:
 
 def test_methods_configs_and_tests_agree_one_to_one() -> None:
     assert set(METHODS) == set(group_options("method"))
-    tests = {file.stem.removeprefix("test_") for file in (REPOSITORY / "tests" / "methods").glob("*/test_*.py")}
+    tests = {
+        file.stem.removeprefix("test_") for file in (REPOSITORY / "tests" / "methods").glob("*/test_*.py")
+    }
     assert set(METHODS) == tests
 
 
@@ -97,7 +105,9 @@ def test_every_option_of_a_shared_group_is_valid_and_whole(group: str) -> None:
     for option in group_options(group):
         content = OmegaConf.load(conf_dir() / group / f"{option}.yaml")
         typed(GROUPS[group], content, group)
-        assert {str(key) for key in content} == {field.name for field in dataclasses.fields(GROUPS[group])}, option
+        assert {str(key) for key in content} == {field.name for field in dataclasses.fields(GROUPS[group])}, (
+            option
+        )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -124,7 +134,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
     first, second = (product(run_cell(*small(name), roots=tmp_path / part), tmp_path / part) for part in "ab")
     other = product(run_cell(*small(name), "seed=1", roots=tmp_path / "a"), tmp_path / "a")
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
-    if name not in ("herding", "kcenter"):  # whose features are trained, so that few steps may select the same
+    if name not in (
+        "herding",
+        "kcenter",
+    ):  # whose features are trained, so that few steps may select the same
         assert any(x.shape != y.shape or not torch.equal(x, y) for x, y in zip(first, other, strict=True))
 
 
@@ -136,7 +149,9 @@ def test_where_things_lie_does_not_change_what_a_run_is(plan: Callable[..., Plan
     assert "root" not in here.command
 
 
-@pytest.mark.parametrize("word", ["seed=1", "method.lr_image=2", "protocol.epochs=7", "profile=fast", "ipc=5"])
+@pytest.mark.parametrize(
+    "word", ["seed=1", "method.lr_image=2", "protocol.epochs=7", "profile=fast", "ipc=5"]
+)
 def test_what_changes_the_result_changes_the_run(plan: Callable[..., Plan], word: str) -> None:
     words = ["method=dm", "dataset=digits", "ipc=1"]
     assert plan(*words).run_id != plan(*words, word).run_id

@@ -1,4 +1,5 @@
-"""Every table's sweep composes of what there is, and every number of a paper has its place in it or is declared."""
+"""Every table's sweep composes of what there is, and every number of a paper has its place in it or is
+declared."""
 
 from __future__ import annotations
 
@@ -23,9 +24,21 @@ EXPERIMENTS = [name for name in group_options("experiment") if name != "none"]
 FILES = {file.stem: file for file in sorted((REPOSITORY / "results" / "reference").glob("*.csv"))}
 
 TABULATED_ALONE = {  # methods of the literature that a paper's table has and this program has not
-    "brute", "cafe", "cowa", "d4m", "gmrc", "idc1", "igd", "kip", "mgd3_modes_only", "mgd3_without_stop",
-    "minimax_igd", "mtt", "rded", "sre2l",
-}  # fmt: skip
+    "brute",
+    "cafe",
+    "cowa",
+    "d4m",
+    "gmrc",
+    "idc1",
+    "igd",
+    "kip",
+    "mgd3_modes_only",
+    "mgd3_without_stop",
+    "minimax_igd",
+    "mtt",
+    "rded",
+    "sre2l",
+}
 REFERENCE_ONLY = {  # (experiment, method or *, word of the setting or *): numbers that the sweep does not measure
     ("atom_table1", "random", "*"),
     ("datadam_table1", "dc", "*"),
@@ -70,7 +83,9 @@ def swept(name: str, group: str) -> list[str]:
 @cache
 def plan_of(name: str, cell: tuple[tuple[str, str], ...], roots: Path) -> Plan:
     """The plan of one cell of an experiment."""
-    return make_plan(f"experiment={name}", *quote_numbers([f"{key}={value}" for key, value in cell]), roots=roots)
+    return make_plan(
+        f"experiment={name}", *quote_numbers([f"{key}={value}" for key, value in cell]), roots=roots
+    )
 
 
 def plans(name: str, roots: Path) -> list[Plan]:
@@ -113,7 +128,9 @@ def test_an_experiment_names_methods_and_options_there_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_choice_of_an_experiment_can_be_planned(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_every_choice_of_an_experiment_can_be_planned(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     made = plans(name, tmp_path_factory.getbasetemp())
     assert made
     for plan in made:
@@ -122,7 +139,9 @@ def test_every_choice_of_an_experiment_can_be_planned(name: str, tmp_path_factor
 
 
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name in FILES])
-def test_every_number_of_a_paper_is_measured_or_declared(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_every_number_of_a_paper_is_measured_or_declared(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     cells = measured(name, tmp_path_factory.getbasetemp())
     missing = [number for number in reference_file(FILES[name]) if not _placed(name, number, cells)]
     assert not missing, [f"{number.method}: {number.setting}" for number in missing]

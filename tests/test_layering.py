@@ -30,13 +30,19 @@ def imported(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            whole = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "distill_bench" else []
+            whole = (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "distill_bench"
+                else []
+            )
             found.update(whole or [node.module])
         for child in ast.iter_child_nodes(node):
             visit(child)
 
     visit(ast.parse(file.read_text()))
-    return {name for name in found if name.startswith("distill_bench.") and name != "distill_bench.__version__"}
+    return {
+        name for name in found if name.startswith("distill_bench.") and name != "distill_bench.__version__"
+    }
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -80,7 +80,9 @@ def test_a_profile_bounds_a_preset(plan: MakePlan) -> None:
 
 
 def test_a_preset_of_another_method_is_one_line(plan: MakePlan) -> None:
-    with pytest.raises(UserError, match=r"^preset=datadam/repo: settings of method=datadam, not of method=dm$"):
+    with pytest.raises(
+        UserError, match=r"^preset=datadam/repo: settings of method=datadam, not of method=dm$"
+    ):
         plan("preset=datadam/repo", "method=dm", *CIFAR)
 
 
@@ -94,7 +96,9 @@ def test_a_preset_of_another_method_is_one_line(plan: MakePlan) -> None:
     ],
     ids=["another method", "misspelt", "several", "none given"],
 )
-def test_a_wrong_preset_is_one_clear_line_and_exit_code_2(command: Command, words: list[str], said: list[str]) -> None:
+def test_a_wrong_preset_is_one_clear_line_and_exit_code_2(
+    command: Command, words: list[str], said: list[str]
+) -> None:
     done = command(*words)
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()

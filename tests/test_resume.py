@@ -18,15 +18,23 @@ from distill_bench.files import load_tensors
 from tests.conftest import REPOSITORY, command_environment
 
 WORDS = [
-    "method=datadam", "dataset=digits", "ipc=1", "profile=smoke", "method.iterations=60", "protocol.epochs=60",
-    "protocol.nets=2", "checkpoint_seconds=0",
-]  # fmt: skip
+    "method=datadam",
+    "dataset=digits",
+    "ipc=1",
+    "profile=smoke",
+    "method.iterations=60",
+    "protocol.epochs=60",
+    "protocol.nets=2",
+    "checkpoint_seconds=0",
+]
 
 
 def start(roots: Path, *words: str) -> subprocess.Popen[str]:
     roots.mkdir(exist_ok=True)
     line = [sys.executable, str(REPOSITORY / "run.py"), *WORDS, *words]
-    return subprocess.Popen(line, cwd=roots, env=command_environment(roots), stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        line, cwd=roots, env=command_environment(roots), stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(roots: Path, pattern: str, process: subprocess.Popen[str]) -> None:
@@ -39,7 +47,9 @@ def wait_for(roots: Path, pattern: str, process: subprocess.Popen[str]) -> None:
 
 def product(roots: Path) -> tuple[dict[str, Any], list[Any]]:
     """The synthetic set and the measures of the only run."""
-    (folder,) = [path for path in (roots / "runs").iterdir() if path.is_dir() and not path.name.startswith(".")]
+    (folder,) = [
+        path for path in (roots / "runs").iterdir() if path.is_dir() and not path.name.startswith(".")
+    ]
     result = json.loads((folder / "result.json").read_text())
     return load_tensors(folder / "synthetic.safetensors"), result["measures"]
 

@@ -39,7 +39,9 @@ def test_a_sweep_that_is_run_again_does_nothing_again(command: Command, tmp_path
 
 
 def test_a_wrong_cell_does_not_stop_the_others_and_is_named(command: Command, tmp_path: Path) -> None:
-    done = command("-m", "method=random,dm", "dataset=digits", "ipc=1", "profile=smoke", "ipc.images_per_class=1,500")
+    done = command(
+        "-m", "method=random,dm", "dataset=digits", "ipc=1", "profile=smoke", "ipc.images_per_class=1,500"
+    )
     assert done.returncode == 2
     assert results(tmp_path) == {("random", 1), ("dm", 1)}
     assert "2 of 4 cells did not finish" in done.stderr
@@ -65,7 +67,10 @@ def test_every_launcher_gives_the_same_results(command: Command, tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("launcher", "words"),
-    [("slurm", ["gpus_per_node: 1", "max_num_timeout: 5"]), ("ray_cluster", ["address: auto", "num_gpus: 1"])],
+    [
+        ("slurm", ["gpus_per_node: 1", "max_num_timeout: 5"]),
+        ("ray_cluster", ["address: auto", "num_gpus: 1"]),
+    ],
     ids=["slurm", "ray_cluster"],
 )
 def test_the_presets_for_clusters_compose(command: Command, launcher: str, words: list[str]) -> None:

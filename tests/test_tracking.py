@@ -53,16 +53,24 @@ def test_an_offline_run_holds_config_curves_summary_and_picture(
     (file,) = (tmp_path / "runs").glob("*/result.json")
     result = json.loads(file.read_text())
     found = records(tmp_path / "runs" / result["run_id"])
-    config = {item.key: json.loads(item.value_json) for r in found for item in (*r.run.config.update, *r.config.update)}
+    config = {
+        item.key: json.loads(item.value_json)
+        for r in found
+        for item in (*r.run.config.update, *r.config.update)
+    }
     assert config["method"]["name"] == "dm"
     assert config["ipc"]["images_per_class"] == 1
     history = {item.key or "/".join(item.nested_key) for r in found for item in r.history.item}
     assert {"distil/loss", "distil/step"} <= history
     assert any("picture" in key for key in history)
-    summary = {item.key or "/".join(item.nested_key): item.value_json for r in found for item in r.summary.update}
+    summary = {
+        item.key or "/".join(item.nested_key): item.value_json for r in found for item in r.summary.update
+    }
     (measure,) = [m for m in result["measures"] if m["name"] == "accuracy"]
     expected = sum(measure["values"]) / len(measure["values"])
-    assert any(key.startswith("accuracy") and float(v) == pytest.approx(expected) for key, v in summary.items())
+    assert any(
+        key.startswith("accuracy") and float(v) == pytest.approx(expected) for key, v in summary.items()
+    )
     files = list((tmp_path / "runs" / result["run_id"]).glob("wandb/offline-run-*/files/media/images/*.png"))
     assert files
 

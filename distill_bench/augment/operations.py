@@ -1,8 +1,8 @@
 """The operations of differentiable siamese augmentation (DSA), Zhao and Bilen, ICML 2021, arXiv 2102.08259.
 
-Pure functions of images `x` (R, m, C, H, W) and parameters (R, p) with p = m, one for each image, or p = 1, shared by
-the m images of a row. Images are normalised, so zero is the mean colour. Gradients flow to `x`, not to the
-parameters. What an operation does to an image does not depend on the other images.
+Pure functions of images `x` (R, m, C, H, W) and parameters (R, p) with p = m, one for each image, or p = 1,
+shared by the m images of a row. Images are normalised, so zero is the mean colour. Gradients flow to `x`, not
+to the parameters. What an operation does to an image does not depend on the other images.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def saturation(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """(x - m) factor + m: scales each value's distance from the image's mean m over channels and positions."""
+    """(x - m) factor + m: scales each value's distance from the image's mean m over channels and
+    positions."""
     mean = _mean(x.mean(2, keepdim=True))
     return (x - mean) * _images(factor) + mean
 
@@ -72,7 +73,8 @@ def scale(x: Tensor, horizontal: Tensor, vertical: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, angle: Tensor) -> Tensor:
-    """Resample at (u cos t - v sin t, u sin t + v cos t) for the angle t in radians, bilinear, zero outside."""
+    """Resample at (u cos t - v sin t, u sin t + v cos t) for the angle t in radians, bilinear, zero
+    outside."""
     cos, sin = angle.cos(), angle.sin()
     return _resample(x, [[cos, -sin], [sin, cos]])
 
@@ -83,7 +85,8 @@ def _images(values: Tensor) -> Tensor:
 
 
 def _mean(pixel: Tensor) -> Tensor:
-    """Mean over positions of (R, m, 1, H, W); axis by axis, so that it is not split in ways that follow from R m."""
+    """Mean over positions of (R, m, 1, H, W); axis by axis, so that it is not split in ways that follow from
+    R m."""
     return pixel.mean(-1, keepdim=True).mean(-2, keepdim=True)
 
 

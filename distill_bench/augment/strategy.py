@@ -24,8 +24,8 @@ CROP, CUTOUT, SCALE, DEGREES = 0.125, 0.5, 1.2, 15.0
 class Draw:
     """One draw for R rows of images: a family a row, and uniforms in [0, 1) (R, p, 3) for its parameters.
 
-    A row is a class (siamese: p = 1, shared by all images of the row) or a network's batch (p = m, one set an image).
-    A family is empty where a row stays as it is.
+    A row is a class (siamese: p = 1, shared by all images of the row) or a network's batch (p = m, one set an
+    image). A family is empty where a row stays as it is.
     """
 
     families: tuple[str, ...]
@@ -65,8 +65,8 @@ def draw(
 def apply(draw: Draw, x: Tensor) -> Tensor:
     """Augment `x` (R, m, C, H, W) row by row, all rows of one family at once; gradients flow to `x`.
 
-    Equal images of a row with shared parameters get equal results, bit for bit on the CPU, in whichever batch they
-    stand: so `apply(draw, real)` and `apply(draw, synthetic)` are siamese.
+    Equal images of a row with shared parameters get equal results, bit for bit on the CPU, in whichever batch
+    they stand: so `apply(draw, real)` and `apply(draw, synthetic)` are siamese.
     """
     groups: dict[str, list[int]] = {}
     for row, family in enumerate(draw.families):
@@ -84,12 +84,13 @@ def apply(draw: Draw, x: Tensor) -> Tensor:
 
 
 def parameters(family: str, u: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-    """What the uniforms `u` (R, p, 3) mean for a family, at `size` (H, W): the keyword arguments of its operation.
+    """What the uniforms `u` (R, p, 3) mean for a family, at `size` (H, W): the keyword arguments of its
+    operation.
 
-    color: shift in [-0.5, 0.5), saturation factor in [0, 2), contrast factor in [0.5, 1.5). crop: whole shifts in
-    -s..s, s = floor(size/8 + 1/2). cutout: centre in 0..size for an even side, 0..size-1 for an odd one, the side being
-    floor(size/2 + 1/2). flip: with probability 1/2. scale: two independent factors in [1/1.2, 1.2). rotate: angle in
-    [-15, 15) degrees, given in radians.
+    color: shift in [-0.5, 0.5), saturation factor in [0, 2), contrast factor in [0.5, 1.5). crop: whole
+    shifts in -s..s, s = floor(size/8 + 1/2). cutout: centre in 0..size for an even side, 0..size-1 for an odd
+    one, the side being floor(size/2 + 1/2). flip: with probability 1/2. scale: two independent factors in
+    [1/1.2, 1.2). rotate: angle in [-15, 15) degrees, given in radians.
     """
     return FAMILIES[family][1](u, size)
 

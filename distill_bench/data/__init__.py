@@ -1,7 +1,7 @@
 """Images: located, decoded once, normalised or whitened, and given out by index, class or batch.
 
-Importing this package is cheap: a public name is loaded when it is first used, so that the application can look
-whether data are there (`distill_bench.data.locate`) before anything heavy is imported.
+Importing this package is cheap: a public name is loaded when it is first used, so that the application can
+look whether data are there (`distill_bench.data.locate`) before anything heavy is imported.
 """
 
 from __future__ import annotations

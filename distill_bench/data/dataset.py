@@ -1,4 +1,5 @@
-"""A data set, ready to use: both splits on the device behind one face, with its transform and its fingerprint."""
+"""A data set, ready to use: both splits on the device behind one face, with its transform and its
+fingerprint."""
 
 from __future__ import annotations
 
@@ -50,12 +51,14 @@ class ImageDataset:
     test: Split
 
 
-def load(config: DatasetConfig, data_root: Path, cache: Cache, device: torch.device, seed: int = 0) -> ImageDataset:
+def load(
+    config: DatasetConfig, data_root: Path, cache: Cache, device: torch.device, seed: int = 0
+) -> ImageDataset:
     """Read (first download, if absent) the data set of `config`, and put it on `device`.
 
     Folders of images are decoded once, into `cache`; then, or if they are streamed, nothing is decoded here.
-    `seed` changes the permutation of `shuffled_labels`, nothing else. Raises UserError, one line, naming the file,
-    folder or key that is wrong.
+    `seed` changes the permutation of `shuffled_labels`, nothing else. Raises UserError, one line, naming the
+    file, folder or key that is wrong.
     """
     location = locate(config, data_root)
     if location.layout is Layout.absent:
@@ -96,7 +99,12 @@ def _chosen(found: Found, config: DatasetConfig) -> Found:
     """The classes that are asked for, after the classes that are there are checked."""
     there, classes = len(found.class_names), config.classes
     fits = config.num_classes in (0, there)
-    require(fits, "dataset.num_classes", config.num_classes, f"{there}, the classes of dataset={config.name}, or 0")
+    require(
+        fits,
+        "dataset.num_classes",
+        config.num_classes,
+        f"{there}, the classes of dataset={config.name}, or 0",
+    )
     require(all(0 <= k < there for k in classes), "dataset.classes", classes, f"from 0 to {there - 1}")
     if not classes:
         return found
@@ -147,7 +155,9 @@ def _transform(
         return Whiten(**matrices), {"zca": EPSILON}
     mean, std = (config.mean, config.std) if config.mean else _statistics(train, shape, cache)
     if min(std) <= 0:
-        raise UserError(f"dataset={config.name}: a channel is constant over all training images; give dataset.std")
+        raise UserError(
+            f"dataset={config.name}: a channel is constant over all training images; give dataset.std"
+        )
     return Normalise(mean, std, device), {"mean": mean, "std": std}
 
 
@@ -161,7 +171,9 @@ def _statistics(train: Images | FileList, shape: Shape, cache: Cache) -> tuple[l
 
 
 def _streamed_statistics(train: FileList, shape: Shape) -> dict[str, list[float]]:
-    split = StreamedSplit(train, torch.tensor(train.labels), max(train.labels) + 1, Normalise([0], [1]), shape)
+    split = StreamedSplit(
+        train, torch.tensor(train.labels), max(train.labels) + 1, Normalise([0], [1]), shape
+    )
 
     def chunks() -> Iterator[torch.Tensor]:
         with progress_bar("statistics", len(train)) as bar:

@@ -1,4 +1,5 @@
-"""Downloads, through torchvision's helpers: checked by digest, into a folder of their own, then moved into place."""
+"""Downloads, through torchvision's helpers: checked by digest, into a folder of their own, then moved into
+place."""
 
 from __future__ import annotations
 
@@ -30,8 +31,16 @@ ARCHIVES = {  # source, with the shorter side where there are several: url, MD5,
         "90528d7ca1a48142e341f4ef8d21d0de",
         "tiny-imagenet-200",
     ),
-    "imagenette-160": (f"{_FAST_AI}imagenette2-160.tgz", "e793b78cc4c9e9a4ccc0c1155377a412", "imagenette2-160"),
-    "imagenette-320": (f"{_FAST_AI}imagenette2-320.tgz", "3df6f0d01a2c9592104656642f5e78a3", "imagenette2-320"),
+    "imagenette-160": (
+        f"{_FAST_AI}imagenette2-160.tgz",
+        "e793b78cc4c9e9a4ccc0c1155377a412",
+        "imagenette2-160",
+    ),
+    "imagenette-320": (
+        f"{_FAST_AI}imagenette2-320.tgz",
+        "3df6f0d01a2c9592104656642f5e78a3",
+        "imagenette2-320",
+    ),
     "imagenette": (f"{_FAST_AI}imagenette2.tgz", "fe2fc210e6bb7c5664d602c3cd71e612", "imagenette2"),
 }
 
@@ -54,13 +63,16 @@ def download(config: DatasetConfig, data_root: Path) -> Location:
                 folder = _fetch(config, workplace)
             folder.replace(data_root / folder.name)
         except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
-            raise UserError(f"dataset={config.name}: the download failed ({error}); run again to retry") from None
+            raise UserError(
+                f"dataset={config.name}: the download failed ({error}); run again to retry"
+            ) from None
         shutil.rmtree(workplace)
         return locate(config, data_root)
 
 
 def archive(config: DatasetConfig) -> tuple[str, str, str]:
-    """The archive to fetch: url, MD5, folder inside. For imagenette the smallest that need not be enlarged."""
+    """The archive to fetch: url, MD5, folder inside. For imagenette the smallest that need not be
+    enlarged."""
     sizes = [f"{config.source}-{side}" for side in (160, 320) if config.resolution <= side]
     return ARCHIVES[next((name for name in sizes if name in ARCHIVES), config.source)]
 

@@ -18,8 +18,9 @@ UNSIGNED_BYTE = 0x08
 
 
 def read_idx(folder: Path, name: str) -> torch.Tensor:
-    """The uint8 tensor in `folder/name` or `folder/name.gz`; UserError, naming the file, if it is absent or not
-    whole. Format: two zero bytes, the type, the number of axes, each axis as a big-endian int32, the values."""
+    """The uint8 tensor in `folder/name` or `folder/name.gz`; UserError, naming the file, if it is absent or
+    not whole. Format: two zero bytes, the type, the number of axes, each axis as a big-endian int32, the
+    values."""
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
         raise UserError(f"{folder / name}[.gz]: missing")

@@ -1,4 +1,5 @@
-"""Lists of image files with labels, from the folder layouts in use. Nothing is decoded, nothing heavy imported."""
+"""Lists of image files with labels, from the folder layouts in use. Nothing is decoded, nothing heavy
+imported."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class FileList:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of names, sizes and labels: cheap, wherever the folder lies; blind to edits that keep sizes."""
+        """SHA-256 of names, sizes and labels: cheap, wherever the folder lies; blind to edits that keep
+        sizes."""
         lines = (f"{n}\0{s}\0{k}\n" for n, s, k in zip(self.names, self.sizes, self.labels, strict=True))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -65,7 +67,8 @@ def split_folders(root: Path, wnids: Sequence[str] | None = None) -> tuple[FileL
 
 
 def class_folders(root: Path) -> tuple[FileList, FileList, list[str]]:
-    """`<class>/` alone: in each class the fifth of the files (at least one) whose names hash lowest is the test part.
+    """`<class>/` alone: in each class the fifth of the files (at least one) whose names hash lowest is the
+    test part.
 
     The split follows from the file names, so that it does not change with the order of a listing, and adding
     files moves few others. UserError for a class of fewer than two images.
@@ -79,20 +82,25 @@ def class_folders(root: Path) -> tuple[FileList, FileList, list[str]]:
     held: set[int] = set()
     for name, of_class in zip(classes, members, strict=True):
         if len(of_class) < 2:
-            raise UserError(f"{root / name}: has {len(of_class)} image; a class needs two to have a test part")
+            raise UserError(
+                f"{root / name}: has {len(of_class)} image; a class needs two to have a test part"
+            )
         held.update(sorted(of_class, key=ranks.__getitem__)[: max(1, round(TEST_SHARE * len(of_class)))])
     train = [i for i in range(len(everything)) if i not in held]
     return _subset(everything, train), _subset(everything, sorted(held)), classes
 
 
 def tiny_imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:
-    """The official layout of Tiny ImageNet; the validation images are the test part, as in all published numbers.
+    """The official layout of Tiny ImageNet; the validation images are the test part, as in all published
+    numbers.
 
     Classes are the sorted lines of `wnids.txt`, named by the first synonym in `words.txt`.
     """
     wnids = sorted((root / "wnids.txt").read_text().split())
     train = _listed(root, root / "train", wnids, inner="images")
-    words = dict(line.split("\t", 1) for line in (root / "words.txt").read_text().splitlines() if "\t" in line)
+    words = dict(
+        line.split("\t", 1) for line in (root / "words.txt").read_text().splitlines() if "\t" in line
+    )
     names = [words.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
     return train, _annotated(root, wnids), names
 

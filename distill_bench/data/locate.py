@@ -44,15 +44,20 @@ class Location:
 class _Facts:
     """What is known of a source before its files are read."""
 
-    folders: tuple[str, ...]  # where it is looked for under data_root, unless `DatasetConfig.folder` says where
-    layouts: tuple[tuple[str, str, Layout], ...]  # (folder in there, a file or folder that must be in it, layout)
+    folders: tuple[
+        str, ...
+    ]  # where it is looked for under data_root, unless `DatasetConfig.folder` says where
+    layouts: tuple[
+        tuple[str, str, Layout], ...
+    ]  # (folder in there, a file or folder that must be in it, layout)
     wants: str  # what to put there
     url: str = ""  # from where it is downloaded, empty: never
     shape: tuple[int, int] | None = None  # (channels, pixels a side) where all images have the same
 
 
 def _fast_ai(name: str) -> tuple[str, ...]:
-    """The folders of a fast.ai subset of ImageNet: its own archives, the largest first, then all of ImageNet."""
+    """The folders of a fast.ai subset of ImageNet: its own archives, the largest first, then all of
+    ImageNet."""
     return (f"{name}2", f"{name}2-320", f"{name}2-160", "imagenet")
 
 
@@ -61,7 +66,11 @@ _CIFAR = "https://www.cs.toronto.edu/~kriz/"
 FACTS: dict[str, _Facts] = {
     "digits": _Facts(folders=("",), layouts=(("", "", Layout.bundled),), wants="scikit-learn", shape=(1, 8)),
     "fashion_mnist": _Facts(
-        folders=("fashion_mnist", "FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),  # the last is Debian's
+        folders=(
+            "fashion_mnist",
+            "FashionMNIST/raw",
+            "/usr/share/datasets/fashion-mnist",
+        ),  # the last is Debian's
         layouts=(("", "train-images-idx3-ubyte*", Layout.idx),),
         wants="the four IDX files `train-images-idx3-ubyte[.gz]`, ...",
         url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
@@ -116,11 +125,12 @@ FACTS: dict[str, _Facts] = {
 
 
 def locate(config: DatasetConfig, data_root: Path) -> Location:
-    """Where the files of `config` lie, in the first known layout that is there; `Layout.absent` if they are not
-    on disk but their server answers. A folder that the config names is the only one looked at.
+    """Where the files of `config` lie, in the first known layout that is there; `Layout.absent` if they are
+    not on disk but their server answers. A folder that the config names is the only one looked at.
 
-    Looks for one telling file per layout and reads none. Raises UserError, one line, if the config contradicts
-    what is known of the source, or if the files are absent and cannot be downloaded: what to put where.
+    Looks for one telling file per layout and reads none. Raises UserError, one line, if the config
+    contradicts what is known of the source, or if the files are absent and cannot be downloaded: what to put
+    where.
     """
     if config.source not in FACTS:
         raise UserError(f"dataset.source={config.source}: no such source; {closest(config.source, FACTS)}")
@@ -132,7 +142,12 @@ def locate(config: DatasetConfig, data_root: Path) -> Location:
             path = data_root / Path(folder).expanduser() / inner
             if layout is Layout.bundled or any(path.glob(telling)):
                 streams = layout not in ARRAYS
-                require(streams or not config.streamed, "dataset.streamed", True, f"false: {path} has no image files")
+                require(
+                    streams or not config.streamed,
+                    "dataset.streamed",
+                    True,
+                    f"false: {path} has no image files",
+                )
                 return Location(layout, path)
     wanted = data_root / Path(folders[0]).expanduser()
     missing = f"dataset={config.name}: no data under {wanted} (want {facts.wants})"
@@ -144,7 +159,8 @@ def locate(config: DatasetConfig, data_root: Path) -> Location:
 
 
 def reachable(url: str, seconds: float = 3.0) -> bool:
-    """Whether the server of `url` answers for it in time. The wait is bounded whatever the name service does."""
+    """Whether the server of `url` answers for it in time. The wait is bounded whatever the name service
+    does."""
     answers: list[bool] = []
 
     def ask() -> None:
@@ -171,7 +187,12 @@ def _check(config: DatasetConfig, facts: _Facts) -> None:
     """What can be known to be wrong without reading any file."""
     if facts.shape is not None:
         channels, side = facts.shape
-        require(config.channels == channels, "dataset.channels", config.channels, f"{channels} for {config.source}")
+        require(
+            config.channels == channels,
+            "dataset.channels",
+            config.channels,
+            f"{channels} for {config.source}",
+        )
         allowed = f"{side}, the size of {config.source}'s images"
         require(config.resolution == side, "dataset.resolution", config.resolution, allowed)
     both = bool(config.mean) == bool(config.std)
@@ -182,4 +203,6 @@ def _check(config: DatasetConfig, facts: _Facts) -> None:
         fits = all(0 <= k < config.num_classes for k in config.classes)
         require(fits, "dataset.classes", config.classes, f"from 0 to {config.num_classes - 1}")
     if config.source == "imagefolder" and not config.folder:
-        raise UserError("dataset.folder=: must be the folder of images, one folder a class (dataset=imagefolder)")
+        raise UserError(
+            "dataset.folder=: must be the folder of images, one folder a class (dataset=imagefolder)"
+        )

@@ -18,7 +18,9 @@ class Normalise:
     `mean` and `std` hold one value per channel, of values in [0, 1].
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"
+    ) -> None:
         self.mean = torch.tensor(mean, dtype=torch.float32, device=device).view(-1, 1, 1)
         self.std = torch.tensor(std, dtype=torch.float32, device=device).view(-1, 1, 1)
 
@@ -27,7 +29,8 @@ class Normalise:
         return (images_NCHW.float() / 255).sub_(self.mean).div_(self.std)
 
     def forward_unit(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Floating-point images in [0, 1], as a generator draws them; differentiable, and nothing is rounded."""
+        """Floating-point images in [0, 1], as a generator draws them; differentiable, and nothing is
+        rounded."""
         return (images_NCHW - self.mean) / self.std
 
     def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
@@ -36,7 +39,8 @@ class Normalise:
 
 
 def pixel_statistics(chunks: Iterable[torch.Tensor]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation (ddof 0) per channel over all pixels of uint8 chunks (n, C, H, W), in [0, 1].
+    """Mean and standard deviation (ddof 0) per channel over all pixels of uint8 chunks (n, C, H, W), in [0,
+    1].
 
     Sums are exact: the result does not depend on how the images are cut into chunks.
     """
@@ -53,8 +57,8 @@ def pixel_statistics(chunks: Iterable[torch.Tensor]) -> tuple[list[float], list[
 def per_image_statistics(chunks: Iterable[torch.Tensor]) -> tuple[list[float], list[float]]:
     """Mean over images of each image's own mean and standard deviation (ddof 1) per channel, in [0, 1].
 
-    The mean is that of `pixel_statistics`; the standard deviation is smaller, because it leaves out how images
-    differ from one another.
+    The mean is that of `pixel_statistics`; the standard deviation is smaller, because it leaves out how
+    images differ from one another.
     """
     means, stds = [], []
     for chunk in chunks:

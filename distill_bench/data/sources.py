@@ -1,6 +1,7 @@
 """How each data set is read: one function per source, found by its name (`DatasetConfig.source`).
 
-Each takes where the files lie and raises a UserError that names the file or folder which is not as it should be.
+Each takes where the files lie and raises a UserError that names the file or folder which is not as it should
+be.
 
 Legend: N images, C channels, H x W pixels.
 """
@@ -31,30 +32,57 @@ __all__ = [
 
 DIGITS_TRAIN = 1200  # of 1797; the rest is the test part
 
-FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+FASHION = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
 
 IMAGENETTE = {
-    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player",
-    "n03000684": "chain saw", "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck",
-    "n03425413": "gas pump", "n03445777": "golf ball", "n03888257": "parachute",
-}  # fmt: skip
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
 
 IMAGEWOOF = {
-    "n02086240": "Shih-Tzu", "n02087394": "Rhodesian ridgeback", "n02088364": "beagle",
-    "n02089973": "English foxhound", "n02093754": "Border terrier", "n02096294": "Australian terrier",
-    "n02099601": "golden retriever", "n02105641": "Old English sheepdog", "n02111889": "Samoyed", "n02115641": "dingo",
-}  # fmt: skip
+    "n02086240": "Shih-Tzu",
+    "n02087394": "Rhodesian ridgeback",
+    "n02088364": "beagle",
+    "n02089973": "English foxhound",
+    "n02093754": "Border terrier",
+    "n02096294": "Australian terrier",
+    "n02099601": "golden retriever",
+    "n02105641": "Old English sheepdog",
+    "n02111889": "Samoyed",
+    "n02115641": "dingo",
+}
 
 
 def digits(_location: Location) -> Found:
-    """The handwritten digits of scikit-learn, 8x8: the first 1200 are the training part, the last 597 the test part
-    (our choice). Values 0 .. 16 are scaled to 0 .. 255."""
+    """The handwritten digits of scikit-learn, 8x8: the first 1200 are the training part, the last 597 the
+    test part (our choice). Values 0 .. 16 are scaled to 0 .. 255."""
     from sklearn.datasets import load_digits
 
     content = load_digits()
     images = torch.from_numpy(content.images).mul(255 / 16).round().to(torch.uint8)[:, None]
     labels = torch.from_numpy(content.target).long()
-    train, test = (Images(images[part], labels[part]) for part in (slice(DIGITS_TRAIN), slice(DIGITS_TRAIN, None)))
+    train, test = (
+        Images(images[part], labels[part]) for part in (slice(DIGITS_TRAIN), slice(DIGITS_TRAIN, None))
+    )
     return Found(train, test, [str(name) for name in content.target_names])
 
 
@@ -73,7 +101,11 @@ def fashion_mnist(location: Location) -> Found:
 
 def cifar10(location: Location) -> Found:
     """CIFAR-10, 32x32: the python batches, or folders of image files."""
-    return _batches("CIFAR10", location.path) if location.layout is Layout.batches else _split(location.path, side=32)
+    return (
+        _batches("CIFAR10", location.path)
+        if location.layout is Layout.batches
+        else _split(location.path, side=32)
+    )
 
 
 def cifar100(location: Location) -> Found:

@@ -86,7 +86,9 @@ class Split(ABC):
 class ResidentSplit(Split):
     """All images as uint8 (N, C, H, W) on the device; transformed when asked for."""
 
-    def __init__(self, images: torch.Tensor, labels: torch.Tensor, num_classes: int, transform: Transform) -> None:
+    def __init__(
+        self, images: torch.Tensor, labels: torch.Tensor, num_classes: int, transform: Transform
+    ) -> None:
         super().__init__(labels, num_classes)
         self._pixels, self._transform = images, transform
 

@@ -27,8 +27,8 @@ def _pool() -> ThreadPoolExecutor:
 class StreamedSplit(Split):
     """Image files, decoded by threads into `shape` and transformed on the device.
 
-    The same face and the same values as a `ResidentSplit` of the same files. `batches` and `pixels` decode one
-    batch ahead. A damaged file is a UserError that names it, when it is reached.
+    The same face and the same values as a `ResidentSplit` of the same files. `batches` and `pixels` decode
+    one batch ahead. A damaged file is a UserError that names it, when it is reached.
     """
 
     def __init__(

@@ -32,7 +32,8 @@ class Whiten:
         return self.forward_unit(images_NCHW.float() / 255)
 
     def forward_unit(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Floating-point images in [0, 1], as a generator draws them; differentiable, and nothing is rounded."""
+        """Floating-point images in [0, 1], as a generator draws them; differentiable, and nothing is
+        rounded."""
         return ((images_NCHW.flatten(1) - self.mean) @ self.matrix).view(images_NCHW.shape)
 
     def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,9 @@
 """A pretrained diffusion transformer (DiT, Peebles and Xie, ICCV 2023) from a directory of diffusers.
 
-The directory holds `transformer/`, `vae/` and `scheduler/`. Facts about diffusers' classes that matter here: the
-pipeline writes the null class as the number 1000, whatever K is, so the loop is ours; its DiT draws labels dropped in
-training once per block (see `one_label_drop`); it discards the learned variance, which the published samplers use.
+The directory holds `transformer/`, `vae/` and `scheduler/`. Facts about diffusers' classes that matter here:
+the pipeline writes the null class as the number 1000, whatever K is, so the loop is ours; its DiT draws
+labels dropped in training once per block (see `one_label_drop`); it discards the learned variance, which the
+published samplers use.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ HUB = "facebook/DiT-XL-2-256"
 
 
 class Autoencoder:
-    """The KL autoencoder between images in [-1, 1] of the data set's size and scaled latents; differentiable."""
+    """The KL autoencoder between images in [-1, 1] of the data set's size and scaled latents;
+    differentiable."""
 
     def __init__(self, vae: AutoencoderKL, pixels: int) -> None:
         self.vae, self.pixels = vae, pixels
@@ -49,16 +51,19 @@ class Autoencoder:
 
 
 def load_dit(ctx: Context) -> Prior:
-    """The DiT in `generator.path` (or, if that is empty, the hub's cache), with the data set's classes mapped to its.
+    """The DiT in `generator.path` (or, if that is empty, the hub's cache), with the data set's classes mapped
+    to its.
 
-    UserError, one line, for a directory without its parts, another forward process than a known one, or class counts
-    that cannot be mapped.
+    UserError, one line, for a directory without its parts, another forward process than a known one, or class
+    counts that cannot be mapped.
     """
     config, data = ctx.generator_config, ctx.dataset
     folder = Path(config.path) if config.path else _from_hub()
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
-        raise UserError(f"generator.path={folder}: no {', '.join(f'{part}/' for part in missing)} there; a DiT has all")
+        raise UserError(
+            f"generator.path={folder}: no {', '.join(f'{part}/' for part in missing)} there; a DiT has all"
+        )
     transformer = _read(DiTTransformer2DModel, folder, "transformer")
     vae, scheduler = _read(AutoencoderKL, folder, "vae"), _read(DDPMScheduler, folder, "scheduler")
     one_label_drop(transformer)
@@ -66,7 +71,9 @@ def load_dit(ctx: Context) -> Prior:
     channels, side = transformer.config.in_channels, transformer.config.sample_size
     pixels = side * 2 ** (len(vae.config.block_out_channels) - 1)
     if len(scheduler.alphas_cumprod) != STEPS or scheduler.config.prediction_type != "epsilon":
-        raise UserError(f"generator.path={folder}: a scheduler of {STEPS} steps that predicts epsilon is needed")
+        raise UserError(
+            f"generator.path={folder}: a scheduler of {STEPS} steps that predicts epsilon is needed"
+        )
     frozen = [part.to(ctx.device).eval().requires_grad_(False) for part in (transformer, vae)]
     return Prior(
         network=_Transformer(frozen[0]),

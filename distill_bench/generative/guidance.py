@@ -1,11 +1,13 @@
-"""Guiding a diffusion model by the information in a classifier's predictions (IGDS), or by the classifier alone.
+"""Guiding a diffusion model by the information in a classifier's predictions (IGDS), or by the classifier
+alone.
 
 The score of p_t gains s grad r(x0h), with the reward of sample i of class c
 
     r = a log q_i(c) + beta KL(q_i || sg[Q_c]),    q_i = softmax of the classifier's logits at x0h.
 
-The first term bounds the prototype information I(X; Y) from below, the second is the sample's part of the conditional
-mutual information I(X; Yh | Y) of the class. Detaching the centroid Q_c of the set itself is exact (envelope theorem).
+The first term bounds the prototype information I(X; Y) from below, the second is the sample's part of the
+conditional mutual information I(X; Yh | Y) of the class. Detaching the centroid Q_c of the set itself is
+exact (envelope theorem).
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ __all__ = [
     "within_class_variance",
 ]
 
-BOX = 1.2  # pixels given to the classifier are clipped to [-1.2, 1.2], so that gradients survive at the border
+BOX = (
+    1.2  # pixels given to the classifier are clipped to [-1.2, 1.2], so that gradients survive at the border
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +61,8 @@ class GuidanceSettings:
 def gradient_factor(kind: Gradient, alpha_bar: float, variance: float) -> float:
     r"""What the gradient with respect to x0h is multiplied by.
 
-    shrunk: :math:`\kappa_t = \sqrt{ab}\, v / (ab\, v + 1 - ab)`, exact for a Gaussian prior of variance v per element;
-    naive: :math:`1 / \sqrt{ab}`; exact: 1, since the gradient is already that with respect to x_t.
+    shrunk: :math:`\kappa_t = \sqrt{ab}\, v / (ab\, v + 1 - ab)`, exact for a Gaussian prior of variance v per
+    element; naive: :math:`1 / \sqrt{ab}`; exact: 1, since the gradient is already that with respect to x_t.
     """
     if kind is Gradient.shrunk:
         return alpha_bar**0.5 * variance / (alpha_bar * variance + 1 - alpha_bar)
@@ -66,7 +70,8 @@ def gradient_factor(kind: Gradient, alpha_bar: float, variance: float) -> float:
 
 
 def within_class_variance(ctx: Context, prior: Prior, per_class: int = 50) -> float:
-    """Mean variance per element, within classes, of training images in the prior's space; about 0.17 for the digits.
+    """Mean variance per element, within classes, of training images in the prior's space; about 0.17 for the
+    digits.
 
     Measured once for all runs, and cached.
     """
@@ -75,7 +80,8 @@ def within_class_variance(ctx: Context, prior: Prior, per_class: int = 50) -> fl
     def make() -> dict[str, float]:
         chosen = train.sample_per_class(count, generator(0, "variance", device=ctx.device))
         of_classes = [
-            prior.from_pixels(unit_images(ctx.dataset, indices)).var(dim=0, correction=0).mean() for indices in chosen
+            prior.from_pixels(unit_images(ctx.dataset, indices)).var(dim=0, correction=0).mean()
+            for indices in chosen
         ]
         return {"variance": float(torch.stack(of_classes).mean())}
 
@@ -87,9 +93,11 @@ def within_class_variance(ctx: Context, prior: Prior, per_class: int = 50) -> fl
 def redraw_wrong(
     ctx: Context, prior: Prior, hook: InformationGuidance, made: SyntheticSet, times: int
 ) -> tuple[SyntheticSet, list[int]]:
-    """`made`, where images that the guiding classifier takes for another class are drawn anew, at most `times` times.
+    """`made`, where images that the guiding classifier takes for another class are drawn anew, at most
+    `times` times.
 
-    Class by class: the new images see one another and those that stay. Also how many were wrong before each attempt.
+    Class by class: the new images see one another and those that stay. Also how many were wrong before each
+    attempt.
     """
     per_class, wrong_at = ctx.ipc.images_per_class, list[int]()
     transform, drawn = ctx.dataset.transform, made.images.clone()
@@ -114,11 +122,15 @@ class InformationGuidance:
     """The hook: corrects eps at each step inside the window; remembers the predictions of finished images."""
 
     def __init__(
-        self, settings: GuidanceSettings, logits: Callable[[Tensor], Tensor], prior: Prior, real_KK: Tensor,
+        self,
+        settings: GuidanceSettings,
+        logits: Callable[[Tensor], Tensor],
+        prior: Prior,
+        real_KK: Tensor,
         variance: float,
-    ) -> None:  # fmt: skip
-        """`logits` classifies what the prior diffuses; `real_KK` are real-data centroids; `variance` is that of the
-        training data within classes, per element."""
+    ) -> None:
+        """`logits` classifies what the prior diffuses; `real_KK` are real-data centroids; `variance` is that
+        of the training data within classes, per element."""
         self.settings, self.logits, self.prior, self.variance = settings, logits, prior, variance
         self.through_denoiser = settings.gradient is Gradient.exact
         self.real_KK = real_KK
@@ -153,7 +165,8 @@ class InformationGuidance:
 
     @torch.no_grad()
     def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
-        """Remember the predictions for final images, in [-1, 1]: their sums are all that the centroids need."""
+        """Remember the predictions for final images, in [-1, 1]: their sums are all that the centroids
+        need."""
         q = self._log_q(self.prior.from_pixels(images_BCHW)).exp()
         self.sums_KK.index_add_(0, labels_B, q)
         self.counts_K.index_add_(0, labels_B, torch.ones_like(q[:, 0]))
@@ -174,7 +187,8 @@ class InformationGuidance:
         return (self.logits(seen).float() / self.settings.temperature).log_softmax(1)
 
     def _centroid(self, log_q: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Centroids (K, K), and 1 for each class whose term counts: one image alone has no context in its own set."""
+        """Centroids (K, K), and 1 for each class whose term counts: one image alone has no context in its own
+        set."""
         kind, classes = self.settings.centroid, len(self.real_KK)
         if kind is Centroid.real:
             return self.real_KK, torch.ones_like(self.counts_K)

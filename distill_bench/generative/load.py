@@ -28,16 +28,18 @@ CPU_MAP = 1 << 23  # bytes of a pass's largest map on a CPU
 def load_prior(ctx: Context) -> Prior:
     """The diffusion model of `generator=`, frozen, in evaluation mode, on the run's device.
 
-    A `trained` one is made on the whole training set the first time, with a seed of its own: all runs with the same
-    data and settings share it. UserError, one line, for a generator that is not a diffusion model, and for weights
-    that are damaged or of another architecture.
+    A `trained` one is made on the whole training set the first time, with a seed of its own: all runs with
+    the same data and settings share it. UserError, one line, for a generator that is not a diffusion model,
+    and for weights that are damaged or of another architecture.
     """
     kind = ctx.generator_config.kind
     if kind is GeneratorKind.dit:
         return load_dit(ctx)
     if kind is not GeneratorKind.diffusion:
         allowed = "generator=trained or dit_xl2_256"
-        raise UserError(f"generator.kind={kind.name}: this method samples a diffusion model; allowed: {allowed}")
+        raise UserError(
+            f"generator.kind={kind.name}: this method samples a diffusion model; allowed: {allowed}"
+        )
     preset = preset_for(ctx.generator_config, ctx.dataset.resolution)
     weights = _given(Path(ctx.generator_config.path)) if ctx.generator_config.path else _trained(ctx, preset)
     net = new_network(preset, ctx)
@@ -98,7 +100,9 @@ def _given(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"generator.path: {damage}") from None
     weights = content.get("weights")
     if not isinstance(weights, dict):
-        raise UserError(f"generator.path={path}: holds no weights of a diffusion model (it has: {', '.join(content)})")
+        raise UserError(
+            f"generator.path={path}: holds no weights of a diffusion model (it has: {', '.join(content)})"
+        )
     return weights
 
 
@@ -110,5 +114,7 @@ def _fill(net: torch.nn.Module, weights: dict[str, torch.Tensor], origin: str) -
             has = tuple(weights[name].shape) if name in weights else "absent"
             needs = tuple(wanted[name].shape) if name in wanted else "no such layer"
             reason = f"{name} is {has} there and {needs} in generator.preset's network"
-            raise UserError(f"generator.path={origin}: weights of another architecture or class count: {reason}")
+            raise UserError(
+                f"generator.path={origin}: weights of another architecture or class count: {reason}"
+            )
     net.load_state_dict(weights)

@@ -1,16 +1,17 @@
-r"""Tuning a diffusion prior by Minimax: Gu et al., Efficient Dataset Distillation via Minimax Diffusion, CVPR 2024.
+r"""Tuning a diffusion prior by Minimax: Gu et al., Efficient Dataset Distillation via Minimax Diffusion, CVPR
+2024.
 
 .. math:: L = L_{simple} + \lambda_r L_r + \lambda_d L_d
 
-Two memories hold, for each class, the last N real x_0 (M_c) and the last N predictions (D_c) of earlier batches; Z_c
-are the batch's own predictions x0h, unclipped, with their gradient:
+Two memories hold, for each class, the last N real x_0 (M_c) and the last N predictions (D_c) of earlier
+batches; Z_c are the batch's own predictions x0h, unclipped, with their gradient:
 
 .. math:: L_r = \frac{1}{n} \sum_c \Big( 1 - \min_{i \in Z_c, m \in M_c} \cos(x0h_i, m) \Big), \quad
     L_d = \frac{1}{n} \sum_c \max_{i \in Z_c, d \in D_c} \cos(x0h_i, d)
 
-over the n classes in the batch; a class whose memory is empty adds nothing. As published: the criteria, their weights,
-AdamW without weight decay at a constant rate, the parameters that are trained (DiffFit), labels dropped. Our choices
-are marked where they are made.
+over the n classes in the batch; a class whose memory is empty adds nothing. As published: the criteria, their
+weights, AdamW without weight decay at a constant rate, the parameters that are trained (DiffFit), labels
+dropped. Our choices are marked where they are made.
 
 Legend: B images of a batch, D elements of x_0, K classes, N places of a memory.
 """
@@ -67,7 +68,8 @@ class Settings(Protocol):
 
 
 class Memory(nn.Module):
-    """The last N vectors of each class, as unit vectors: the oldest is the first to go. No gradient reaches them."""
+    """The last N vectors of each class, as unit vectors: the oldest is the first to go. No gradient reaches
+    them."""
 
     units: Tensor
     pushed: Tensor
@@ -75,7 +77,9 @@ class Memory(nn.Module):
     def __init__(self, num_classes: int, size: int, dimension: int) -> None:
         super().__init__()
         self.size = size
-        self.register_buffer("units", torch.zeros(num_classes * size + 1, dimension))  # the last row is never read
+        self.register_buffer(
+            "units", torch.zeros(num_classes * size + 1, dimension)
+        )  # the last row is never read
         self.register_buffer("pushed", torch.zeros(num_classes, dtype=torch.long))  # vectors so far, by class
 
     def held(self, labels_B: Tensor) -> Tensor:
@@ -83,7 +87,8 @@ class Memory(nn.Module):
         return torch.arange(self.size, device=labels_B.device) < self.pushed[labels_B, None]
 
     def cosines(self, x_BD: Tensor, labels_B: Tensor) -> Tensor:
-        """(B, N) cosines of each vector with its class's memory, 0 at empty places; gradients flow to `x_BD`."""
+        """(B, N) cosines of each vector with its class's memory, 0 at empty places; gradients flow to
+        `x_BD`."""
         units_KND = self.units[:-1].unflatten(0, (-1, self.size))
         return torch.einsum("bd,bnd->bn", F.normalize(x_BD, dim=1), units_KND[labels_B])
 
@@ -99,7 +104,8 @@ class Memory(nn.Module):
 
 
 def worst_match(x0h_BD: Tensor, labels_B: Tensor, real: Memory) -> Tensor:
-    """L_r, in [0, 2]: one minus the worst cosine of a class with its real memory, mean over the batch's classes.
+    """L_r, in [0, 2]: one minus the worst cosine of a class with its real memory, mean over the batch's
+    classes.
 
     Scalar; its gradient reaches one image of each class that was met before.
     """
@@ -109,7 +115,8 @@ def worst_match(x0h_BD: Tensor, labels_B: Tensor, real: Memory) -> Tensor:
 
 
 def closest_match(x0h_BD: Tensor, labels_B: Tensor, pseudo: Memory) -> Tensor:
-    """L_d, in [-1, 1]: the largest cosine of a class with its earlier predictions, mean over the batch's classes.
+    """L_d, in [-1, 1]: the largest cosine of a class with its earlier predictions, mean over the batch's
+    classes.
 
     Scalar; its gradient reaches one image of each class that was met before.
     """
@@ -133,9 +140,9 @@ def _mean_over_classes(values_B: Tensor, one_per_class_B: Tensor, held_BN: Tenso
 def trainable_parameters(network: nn.Module, difffit: bool) -> dict[str, nn.Parameter]:
     """The parameters to tune, by name; they alone require gradients afterwards.
 
-    All, or those of DiffFit, as published: biases, norms, label embeddings, and new scales gamma (one a channel, 1 at
-    first) of queries, keys, values, projection and both branches, in the first half of a transformer's blocks. A
-    network without such blocks has no scales.
+    All, or those of DiffFit, as published: biases, norms, label embeddings, and new scales gamma (one a
+    channel, 1 at first) of queries, keys, values, projection and both branches, in the first half of a
+    transformer's blocks. A network without such blocks has no scales.
     """
     if difffit:
         _add_scales(network)
@@ -182,8 +189,12 @@ def tuned_prior(ctx: Context, cfg: Settings) -> Prior:
     if not cfg.iterations:
         return prior
     parameters = trainable_parameters(prior.network, cfg.trainable.name == "difffit")
-    saved = ctx.cache.get("minimax", _parts(ctx, cfg), lambda: {"weights": _tune(ctx, prior, parameters, cfg)})
-    ctx.folder.forget("checkpoint-minimax.safetensors")  # another tuning in this run must not go on from this one
+    saved = ctx.cache.get(
+        "minimax", _parts(ctx, cfg), lambda: {"weights": _tune(ctx, prior, parameters, cfg)}
+    )
+    ctx.folder.forget(
+        "checkpoint-minimax.safetensors"
+    )  # another tuning in this run must not go on from this one
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(saved["weights"][name])
@@ -202,19 +213,22 @@ def tuning_work(ctx: Context, cfg: Settings) -> list[Work]:
 def average_decay(ema: float, iterations: int) -> float:
     """The decay of the running mean of the weights: `ema`, or less in a short run (our choice).
 
-    The published 0.9999 over 12,000 steps leaves the starting weights a share of 0.3; a shorter run keeps that share.
+    The published 0.9999 over 12,000 steps leaves the starting weights a share of 0.3; a shorter run keeps
+    that share.
     """
     return max(0.0, min(ema, 1 - PUBLISHED_ITERATIONS * (1 - ema) / iterations))
 
 
 def variance_bound(alpha_bars: Tensor, t: Tensor, x0: Tensor, x0h: Tensor, variance: Tensor) -> Tensor:
-    r"""The term for a learned variance (Nichol and Dhariwal 2021), in bits: the mean's error moves the variance alone.
+    r"""The term for a learned variance (Nichol and Dhariwal 2021), in bits: the mean's error moves the
+    variance alone.
 
     .. math:: KL( q(x_{t-1} | x_t, x_0) \| N(\mu, \Sigma) ), \quad
         \log \Sigma = f \log \beta_t + (1 - f) \log \tilde\beta_t, \quad f = (variance + 1) / 2
 
-    Mean over samples and elements; gradients flow to `variance`. At t = 0, where the published code has the likelihood
-    of discrete pixels, the same divergence with the posterior variance of t = 1 (our choice; one sample in a thousand).
+    Mean over samples and elements; gradients flow to `variance`. At t = 0, where the published code has the
+    likelihood of discrete pixels, the same divergence with the posterior variance of t = 1 (our choice; one
+    sample in a thousand).
     """
     now, before = alpha_bars[t.clamp_min(1)].double(), alpha_bars[t.clamp_min(1) - 1].double()
     beta = 1 - now / before
@@ -241,7 +255,9 @@ def _parts(ctx: Context, cfg: Settings) -> dict[str, Any]:
     }
 
 
-def _tune(ctx: Context, prior: Prior, parameters: dict[str, nn.Parameter], cfg: Settings) -> dict[str, Tensor]:
+def _tune(
+    ctx: Context, prior: Prior, parameters: dict[str, nn.Parameter], cfg: Settings
+) -> dict[str, Tensor]:
     """The running mean of the tuned parameters; resumable.
 
     1. Draw a batch of real images (uniformly, our choice); of latents a sample of the autoencoder's posterior.
@@ -256,9 +272,17 @@ def _tune(ctx: Context, prior: Prior, parameters: dict[str, nn.Parameter], cfg: 
     optimiser.param_groups[0]["betas"] = (0.9, 0.999)
     average, decay = weights.detach().clone(), average_decay(cfg.ema, cfg.iterations)
     real, pseudo = (Memory(data.num_classes, cfg.memory, elements).to(ctx.device) for _ in range(2))
-    state = {**optimiser.state[weights], "weights": weights, "average": average, "real": real, "pseudo": pseudo}
+    state = {
+        **optimiser.state[weights],
+        "weights": weights,
+        "average": average,
+        "real": real,
+        "pseudo": pseudo,
+    }
     for step in ctx.loop("minimax", cfg.iterations, state):
-        draws = generator(0, "minimax", step, device=ctx.device)  # one tuned prior for all seeds, as there is one prior
+        draws = generator(
+            0, "minimax", step, device=ctx.device
+        )  # one tuned prior for all seeds, as there is one prior
         x0, labels = _real_batch(ctx, prior, cfg.batch, draws)
         simple, x0h = _simple_loss(ctx, prior, x0, labels, draws)
         x0_BD, x0h_BD = x0.flatten(1), x0h.flatten(1)
@@ -278,7 +302,8 @@ def _tune(ctx: Context, prior: Prior, parameters: dict[str, nn.Parameter], cfg: 
 
 
 def _real_batch(ctx: Context, prior: Prior, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Real x_0 (B, C, H, W) in the prior's space, mirrored at random where the data set's labels allow, and classes."""
+    """Real x_0 (B, C, H, W) in the prior's space, mirrored at random where the data set's labels allow, and
+    classes."""
     data = ctx.dataset
     indices = torch.randint(len(data.train), (size,), generator=draws, device=ctx.device)
     images = unit_images(data, indices.to(data.train.labels.device)).to(ctx.device)
@@ -294,7 +319,8 @@ def _simple_loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss with which the prior was trained, labels dropped, and x0h (B, C, H, W), both with gradients.
 
-    A prior that predicts the noise (DiT) has the unweighted loss, and the term for its variance if that is learned.
+    A prior that predicts the noise (DiT) has the unweighted loss, and the term for its variance if that is
+    learned.
     """
     config, asked = ctx.generator_config, []
 

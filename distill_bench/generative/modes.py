@@ -27,13 +27,14 @@ BATCH = 64  # images encoded together
 
 
 class ModeGuidance:
-    r"""Pulls image number i of a class towards the class's mode m_i, while more than `stop` of the steps remain.
+    r"""Pulls image number i of a class towards the class's mode m_i, while more than `stop` of the steps
+    remain.
 
     .. math:: \hat x_0 \leftarrow \hat x_0 + \lambda (m_i - \hat x_0), \qquad
         x_{t-1} \leftarrow x_{t-1} + \lambda \sigma_t (m_i - \hat x_0)
 
-    The first for deterministic samplers, the second for the ancestral one: there, with w the weight of x0h in the
-    step's mean, x0h moves by lambda sigma_t / w (m_i - x0h). `modes_KMCHW` holds one mode for each image.
+    The first for deterministic samplers, the second for the ancestral one: there, with w the weight of x0h in
+    the step's mean, x0h moves by lambda sigma_t / w (m_i - x0h). `modes_KMCHW` holds one mode for each image.
     """
 
     through_denoiser = False
@@ -56,12 +57,14 @@ class ModeGuidance:
 def class_modes(ctx: Context, prior: Prior) -> Tensor:
     """(K, IPC, C, H, W) centroids of k-means, k = IPC, on all training images of a class; cached.
 
-    In the prior's space: pixels in [-1, 1], or the means of the autoencoder's posteriors (our choice; not samples).
-    UserError for more modes than a class has images.
+    In the prior's space: pixels in [-1, 1], or the means of the autoencoder's posteriors (our choice; not
+    samples). UserError for more modes than a class has images.
     """
     data, count = ctx.dataset, ctx.ipc.images_per_class
     smallest = data.train.smallest_class
-    require(count <= smallest, "ipc.images_per_class", count, f"at most {smallest}: one mode an image, by k-means")
+    require(
+        count <= smallest, "ipc.images_per_class", count, f"at most {smallest}: one mode an image, by k-means"
+    )
     space: Any = prior_parts(ctx) if prior.latent else "pixels"  # pixels are the same for every prior
     parts = {"data": data.fingerprint, "space": space, "modes": count, "seed": ctx.seed}
     saved = ctx.cache.get("modes", parts, lambda: {"modes": _cluster(ctx, prior)})

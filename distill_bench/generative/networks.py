@@ -1,6 +1,8 @@
-"""Denoising networks for small images: a residual MLP, a U-Net and a diffusion transformer, all class-conditional.
+"""Denoising networks for small images: a residual MLP, a U-Net and a diffusion transformer, all
+class-conditional.
 
-Each takes (x_t (B, C, H, W), t (B,), labels (B,)), with label K for the null class, and predicts a tensor like x_t.
+Each takes (x_t (B, C, H, W), t (B,), labels (B,)), with label K for the null class, and predicts a tensor
+like x_t.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ __all__ = ["MLP", "Folded", "build_network", "one_label_drop"]
 
 
 def build_network(preset: Preset, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """A fresh network for images of `shape` (C, H, W), drawn from torch's global generator (fork it to seed it).
+    """A fresh network for images of `shape` (C, H, W), drawn from torch's global generator (fork it to seed
+    it).
 
     UserError if the images' size does not fit the preset.
     """
@@ -30,7 +33,9 @@ def build_network(preset: Preset, shape: tuple[int, int, int], num_classes: int)
     deepest = preset.fold * (preset.patch if preset.network == "dit" else 2 ** (len(preset.multipliers) - 1))
     padded = deepest * math.ceil(side / deepest)
     folded = (channels * preset.fold**2, padded // preset.fold)
-    inner = _dit(preset, *folded, num_classes) if preset.network == "dit" else _unet(preset, *folded, num_classes)
+    inner = (
+        _dit(preset, *folded, num_classes) if preset.network == "dit" else _unet(preset, *folded, num_classes)
+    )
     return Folded(inner, preset.fold, padded - side)
 
 
@@ -46,7 +51,8 @@ class MLP(nn.Module):
         self.enter, self.leave = nn.Linear(pixels, width), nn.Linear(width, pixels)
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(depth))
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)) for _ in range(depth)
+            nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
+            for _ in range(depth)
         )
         self.modulate = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(depth))
         for layer in (*self.modulate, self.leave):
@@ -88,8 +94,9 @@ class Folded(nn.Module):
 def one_label_drop(transformer: nn.Module) -> None:
     """Leave the dropping of labels to the caller.
 
-    In diffusers every block of a DiT has its own label embedder, which in training draws its own mask: no sample would
-    be unconditional everywhere, so the unconditional branch would never be trained. The tables keep their null row.
+    In diffusers every block of a DiT has its own label embedder, which in training draws its own mask: no
+    sample would be unconditional everywhere, so the unconditional branch would never be trained. The tables
+    keep their null row.
     """
     for module in transformer.modules():
         if isinstance(module, LabelEmbedding):
@@ -103,21 +110,33 @@ def _unet(preset: Preset, channels: int, side: int, num_classes: int) -> nn.Modu
     sides = [side // 2**i for i in range(len(levels))]
     attends = [size in preset.attention for size in sides]
     return UNet2DModel(
-        sample_size=side, in_channels=channels, out_channels=channels, block_out_channels=tuple(levels),
-        layers_per_block=preset.depth, dropout=preset.dropout, num_class_embeds=num_classes + 1,
+        sample_size=side,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=tuple(levels),
+        layers_per_block=preset.depth,
+        dropout=preset.dropout,
+        num_class_embeds=num_classes + 1,
         down_block_types=tuple("AttnDownBlock2D" if yes else "DownBlock2D" for yes in attends),
         up_block_types=tuple("AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attends)),
-        resnet_time_scale_shift="scale_shift", norm_num_groups=8, attention_head_dim=min(levels),
-    )  # fmt: skip
+        resnet_time_scale_shift="scale_shift",
+        norm_num_groups=8,
+        attention_head_dim=min(levels),
+    )
 
 
 def _dit(preset: Preset, channels: int, side: int, num_classes: int) -> nn.Module:
     heads = max(1, preset.width // 64)
     network = DiTTransformer2DModel(
-        num_attention_heads=heads, attention_head_dim=preset.width // heads, in_channels=channels,
-        out_channels=channels, num_layers=preset.depth, sample_size=side, patch_size=preset.patch,
+        num_attention_heads=heads,
+        attention_head_dim=preset.width // heads,
+        in_channels=channels,
+        out_channels=channels,
+        num_layers=preset.depth,
+        sample_size=side,
+        patch_size=preset.patch,
         num_embeds_ada_norm=num_classes,
-    )  # fmt: skip
+    )
     one_label_drop(network)
     with torch.no_grad():  # as DiT starts: every block is the identity (diffusers leaves these layers random)
         for block in network.transformer_blocks:

@@ -39,18 +39,36 @@ class Preset:
         return 2 * self.width * side**2 // self.patch**2
 
 
-_SMALL = Preset(network="unet", width=64, multipliers=(1, 2, 4), depth=2, attention=(16, 8), dropout=0.1,
-                batch=512, lr=8e-4, seconds=420)  # fmt: skip
+_SMALL = Preset(
+    network="unet",
+    width=64,
+    multipliers=(1, 2, 4),
+    depth=2,
+    attention=(16, 8),
+    dropout=0.1,
+    batch=512,
+    lr=8e-4,
+    seconds=420,
+)
 
 PRESETS: dict[str, Preset] = {
     "digits8_mlp": Preset(network="mlp", width=128, depth=3, batch=128, lr=2e-3, steps=2500),  # 0.8 MFLOP
-    "digits8_unet": Preset(network="unet", width=32, multipliers=(1, 2), attention=(4,), batch=128, lr=1e-3, steps=600),
+    "digits8_unet": Preset(
+        network="unet", width=32, multipliers=(1, 2), attention=(4,), batch=128, lr=1e-3, steps=600
+    ),
     "fmnist_mlp": Preset(network="mlp", width=512, depth=4, batch=256, lr=1e-3, seconds=120),  # 17 MFLOP
     "fmnist_unet": Preset(
         network="unet", width=32, multipliers=(1, 2, 4), attention=(8,), batch=512, lr=1e-3, seconds=120
     ),
     "cifar_cpu": Preset(
-        network="unet", width=48, multipliers=(1, 2, 2), attention=(8,), fold=2, batch=128, lr=1e-3, seconds=2400
+        network="unet",
+        width=48,
+        multipliers=(1, 2, 2),
+        attention=(8,),
+        fold=2,
+        batch=128,
+        lr=1e-3,
+        seconds=2400,
     ),
     "cifar_s": _SMALL,  # 4.6 GFLOP
     "cifar_m": replace(_SMALL, width=128, multipliers=(1, 2, 2), lr=4e-4, seconds=420),  # 12.5 GFLOP

@@ -1,4 +1,5 @@
-"""A class-conditional diffusion model p(x | y), as samplers, guides and fine-tuning see it, whatever made it."""
+"""A class-conditional diffusion model p(x | y), as samplers, guides and fine-tuning see it, whatever made
+it."""
 
 from __future__ import annotations
 
@@ -18,13 +19,13 @@ __all__ = ["Prior"]
 class Prior:
     """A denoising network with its forward process.
 
-    network: takes (x_t, t, labels) with the network's own label ids, and predicts what `prediction` says, followed,
+    network: takes (x_t, t, labels) with the network's own label ids, and predicts what `prediction` says,
+    followed,
         with `learned_variance`, by as many channels for the variance.
-    shape: (C, H, W) of what is diffused: pixels in [-1, 1], or latents.
-    alpha_bars: (1000,) float32, on the device.
-    label_ids: (K + 1,) the network's id of each class of the data set, and last of the null class.
-    autoencoder: from and to pixels, for latents; None for a prior of pixels.
-    images_per_pass: what goes through the network at once, so that maps stay in a CPU's cache: speed, not results.
+    shape: (C, H, W) of what is diffused: pixels in [-1, 1], or latents. alpha_bars: (1000,) float32, on the
+    device. label_ids: (K + 1,) the network's id of each class of the data set, and last of the null class.
+    autoencoder: from and to pixels, for latents; None for a prior of pixels. images_per_pass: what goes
+    through the network at once, so that maps stay in a CPU's cache: speed, not results.
     """
 
     network: nn.Module
@@ -69,7 +70,8 @@ class Prior:
         return torch.cat([self.network(*part).float() for part in parts])
 
     def predict(self, x_t: Tensor, t: Tensor, labels: Tensor, w: float = 1.0) -> tuple[Tensor, Tensor]:
-        """(x0h, eps) at x_t (B, C, H, W), times t (B,), with classifier-free guidance of weight w; differentiable.
+        """(x0h, eps) at x_t (B, C, H, W), times t (B,), with classifier-free guidance of weight w;
+        differentiable.
 
         .. math:: e = e_u + w (e_c - e_u)
 
@@ -81,7 +83,8 @@ class Prior:
     def predict_with_variance(
         self, x_t: Tensor, t: Tensor, labels: Tensor, w: float = 1.0
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """As `predict`, and the network's output for the variance (of the conditional branch), if it has one."""
+        """As `predict`, and the network's output for the variance (of the conditional branch), if it has
+        one."""
         null = torch.full_like(labels, self.null)
         if w in (0.0, 1.0):
             output = self.raw(x_t, t, labels if w else null)

@@ -1,7 +1,7 @@
 """The forward process of a diffusion model, and the exact conversions between what a network may predict.
 
-Legend: x_0 data, eps standard normal noise, a = sqrt(ab_t), s = sqrt(1 - ab_t), with ab_t (`alpha_bars`) the product
-of 1 - beta up to step t of T = 1000. All in float32.
+Legend: x_0 data, eps standard normal noise, a = sqrt(ab_t), s = sqrt(1 - ab_t), with ab_t (`alpha_bars`) the
+product of 1 - beta up to step t of T = 1000. All in float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-__all__ = ["STEPS", "Prediction", "betas", "cosine", "diffuse", "min_snr_weight", "predicted", "shifted", "target"]
+__all__ = [
+    "STEPS",
+    "Prediction",
+    "betas",
+    "cosine",
+    "diffuse",
+    "min_snr_weight",
+    "predicted",
+    "shifted",
+    "target",
+]
 
 STEPS = 1000
 
@@ -33,8 +43,8 @@ def cosine() -> Tensor:
 def shifted(alpha_bars: Tensor, resolution: int, base: int = 32) -> Tensor:
     r"""The schedule for larger images: :math:`\log SNR \leftarrow \log SNR + 2 \log(base / resolution)`.
 
-    Hoogeboom et al., simple diffusion, 2023 (recalled): pixels of larger images are more alike, so the same noise
-    hides less of them. Unchanged at or below `base`.
+    Hoogeboom et al., simple diffusion, 2023 (recalled): pixels of larger images are more alike, so the same
+    noise hides less of them. Unchanged at or below `base`.
     """
     if resolution <= base:
         return alpha_bars

@@ -1,7 +1,8 @@
-"""Drawing images from a prior: diffusers' solvers, one hook that may correct each step, one generator per image.
+"""Drawing images from a prior: diffusers' solvers, one hook that may correct each step, one generator per
+image.
 
-Every image's noise follows from the run's seed, its class and its number, so no result depends on how many images are
-drawn together (but for rounding).
+Every image's noise follows from the run's seed, its class and its number, so no result depends on how many
+images are drawn together (but for rounding).
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ from distill_bench.groups import GeneratorConfig, Sampler, Variance
 if TYPE_CHECKING:
     from distill_bench.contract import Context
 
-__all__ = ["CLASS_CHUNK", "Hook", "Step", "chunks", "draw_set", "reverse", "sampling_work", "solver", "to_bytes"]
+__all__ = [
+    "CLASS_CHUNK",
+    "Hook",
+    "Step",
+    "chunks",
+    "draw_set",
+    "reverse",
+    "sampling_work",
+    "solver",
+    "to_bytes",
+]
 
 CLASS_CHUNK = 64  # images of one class that a hook sees together
 
@@ -51,7 +62,8 @@ class Hook(Protocol):
     through_denoiser: bool  # x_t requires grad, and x0h and eps keep their graph to it; else all are detached
 
     def __call__(self, step: Step) -> Tensor | None:
-        """The corrected x0h, before it is clipped; None leaves the step unchanged bit for bit. Gradients are on."""
+        """The corrected x0h, before it is clipped; None leaves the step unchanged bit for bit. Gradients are
+        on."""
         ...
 
     def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
@@ -73,7 +85,9 @@ def draw_set(ctx: Context, prior: Prior, hook: Hook | None = None) -> SyntheticS
             hook.finished(pixels[rows].float() / 127.5 - 1, rows.to(ctx.device) // per_class)
         rows = batches[part]
         labels, places = rows // per_class, rows % per_class
-        draws = [ctx.generator("sample", int(k), int(j), device="cpu") for k, j in zip(labels, places, strict=True)]
+        draws = [
+            ctx.generator("sample", int(k), int(j), device="cpu") for k, j in zip(labels, places, strict=True)
+        ]
         x0 = reverse(prior, labels.to(ctx.device), places.to(ctx.device), draws, config, hook)
         pixels[rows.to(ctx.device)] = to_bytes(prior, x0, side)
         if hook is not None:
@@ -95,7 +109,8 @@ def sampling_work(ctx: Context, factor: float = 1.0) -> Work:
 def chunks(num_classes: int, per_class: int, batch: int) -> list[Tensor]:
     """Rows of the set (class by class) that are drawn together.
 
-    A class is split, in order, only beyond `CLASS_CHUNK` images; whole pieces of classes share a batch up to `batch`.
+    A class is split, in order, only beyond `CLASS_CHUNK` images; whole pieces of classes share a batch up to
+    `batch`.
     """
     pieces = torch.arange(num_classes * per_class).view(num_classes, per_class).split(CLASS_CHUNK, dim=1)
     found = []
@@ -107,13 +122,17 @@ def chunks(num_classes: int, per_class: int, batch: int) -> list[Tensor]:
 
 @torch.no_grad()
 def reverse(
-    prior: Prior, labels: Tensor, places: Tensor, draws: Sequence[torch.Generator], config: GeneratorConfig,
+    prior: Prior,
+    labels: Tensor,
+    places: Tensor,
+    draws: Sequence[torch.Generator],
+    config: GeneratorConfig,
     hook: Hook | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Samples x_0 (B, C, H, W) of p(x | labels), in the space of the prior.
 
-    `draws` holds one CPU generator an image, which gives its x_T and, for the ancestral sampler, its noise. Pixels are
-    clipped to [-1, 1] at every step; the solver sees x0h alone, which fixes eps.
+    `draws` holds one CPU generator an image, which gives its x_T and, for the ancestral sampler, its noise.
+    Pixels are clipped to [-1, 1] at every step; the solver sees x0h alone, which fixes eps.
     """
     scheduler = solver(prior, config)
     x_t = torch.stack([torch.randn(prior.shape, generator=draw) for draw in draws]).to(prior.device)
@@ -130,8 +149,12 @@ def reverse(
 
 def solver(prior: Prior, config: GeneratorConfig) -> Any:
     """diffusers' solver of the reverse process that is given x0h, at trailing times (the first is T - 1)."""
-    common = {"num_train_timesteps": STEPS, "trained_betas": betas(prior.alpha_bars.cpu()).numpy(),
-              "prediction_type": "sample", "timestep_spacing": "trailing"}  # fmt: skip
+    common = {
+        "num_train_timesteps": STEPS,
+        "trained_betas": betas(prior.alpha_bars.cpu()).numpy(),
+        "prediction_type": "sample",
+        "timestep_spacing": "trailing",
+    }
     if config.sampler is Sampler.dpm_solver:
         scheduler = DPMSolverMultistepScheduler(**common, final_sigmas_type="zero")
     elif config.sampler is Sampler.ddpm:
@@ -154,9 +177,16 @@ def to_bytes(prior: Prior, x0: Tensor, side: int) -> Tensor:
 
 
 def _denoised(
-    prior: Prior, x_t: Tensor, t: int, labels: Tensor, places: Tensor, config: GeneratorConfig,
-    hook: Hook | None, index: int, times: list[int],
-) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    prior: Prior,
+    x_t: Tensor,
+    t: int,
+    labels: Tensor,
+    places: Tensor,
+    config: GeneratorConfig,
+    hook: Hook | None,
+    index: int,
+    times: list[int],
+) -> tuple[Tensor, Tensor | None]:
     """x0h at one step, after guidance and the hook's correction; and the network's word on the variance."""
     t_B = torch.full_like(labels, t)
     if hook is None:
@@ -167,12 +197,23 @@ def _denoised(
         x0h, eps, variance = prior.predict_with_variance(seen, t_B, labels, config.cfg)
     std, weight = _posterior(prior, times, index) if config.sampler is Sampler.ddpm else (0.0, 1.0)
     step = Step(
-        index=index, count=len(times), t=t, alpha_bar=prior.alpha_bars_list[t], x_t=seen, x0h=x0h, eps=eps,
-        labels=labels, places=places, posterior_std=std, x0_weight=weight,
-    )  # fmt: skip
+        index=index,
+        count=len(times),
+        t=t,
+        alpha_bar=prior.alpha_bars_list[t],
+        x_t=seen,
+        x0h=x0h,
+        eps=eps,
+        labels=labels,
+        places=places,
+        posterior_std=std,
+        x0_weight=weight,
+    )
     with torch.enable_grad():
         corrected = hook(step)
-    return (x0h if corrected is None else corrected).detach(), variance if variance is None else variance.detach()
+    return (
+        x0h if corrected is None else corrected
+    ).detach(), variance if variance is None else variance.detach()
 
 
 def _posterior(prior: Prior, times: list[int], index: int) -> tuple[float, float]:

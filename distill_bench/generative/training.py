@@ -1,7 +1,8 @@
 """Training a small class-conditional diffusion model in a given time.
 
-Ho et al. 2020 with v-prediction, a cosine schedule, Min-SNR weights and labels dropped for classifier-free guidance.
-The rate follows the share of the budget that is used up, so a run that time ends is annealed like one that steps end.
+Ho et al. 2020 with v-prediction, a cosine schedule, Min-SNR weights and labels dropped for classifier-free
+guidance. The rate follows the share of the budget that is used up, so a run that time ends is annealed like
+one that steps end.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from torch import Tensor, nn
 from distill_bench import models
 from distill_bench.generative.networks import build_network
 from distill_bench.generative.presets import Preset
-from distill_bench.generative.process import Prediction, cosine, diffuse, min_snr_weight, predicted, shifted, target
+from distill_bench.generative.process import (
+    Prediction,
+    cosine,
+    diffuse,
+    min_snr_weight,
+    predicted,
+    shifted,
+    target,
+)
 from distill_bench.seeding import derive, generator
 
 if TYPE_CHECKING:
@@ -54,9 +63,14 @@ def drop_labels(labels: Tensor, null: int, share: float, draws: torch.Generator)
 
 
 def denoising_loss(
-    network: Callable[[Tensor, Tensor, Tensor], Tensor], prediction: Prediction, alpha_bars: Tensor,
-    x0: Tensor, labels: Tensor, gamma: float, draws: torch.Generator,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    network: Callable[[Tensor, Tensor, Tensor], Tensor],
+    prediction: Prediction,
+    alpha_bars: Tensor,
+    x0: Tensor,
+    labels: Tensor,
+    gamma: float,
+    draws: torch.Generator,
+) -> tuple[Tensor, Tensor]:
     """Min-SNR weighted squared error at uniform times, and x0h (B, C, H, W) as the network predicts it.
 
     Scalar mean over samples and elements, in float32; gradients flow through both.
@@ -72,7 +86,8 @@ def denoising_loss(
 
 
 def rate(used: float, step: int) -> float:
-    """Factor of the peak rate at share `used` in [0, 1] of the budget: half a cosine to 0, after a short warm-up."""
+    """Factor of the peak rate at share `used` in [0, 1] of the budget: half a cosine to 0, after a short
+    warm-up."""
     return 0.5 * (1 + math.cos(math.pi * min(used, 1.0))) * min(1.0, (step + 1) / WARM_UP)
 
 

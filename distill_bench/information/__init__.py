@@ -1,4 +1,5 @@
-"""Information in the predictions of a classifier: conditional mutual information, separation, and an estimator."""
+"""Information in the predictions of a classifier: conditional mutual information, separation, and an
+estimator."""
 
 from distill_bench.information.audit import measure
 from distill_bench.information.estimator import Estimator, EstimatorSettings, estimator_parts, train_estimator

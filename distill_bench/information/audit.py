@@ -1,4 +1,5 @@
-"""What a classifier says about a labelled set: are the labels right, how sure is it, how varied are the classes."""
+"""What a classifier says about a labelled set: are the labels right, how sure is it, how varied are the
+classes."""
 
 from __future__ import annotations
 
@@ -24,15 +25,18 @@ def feature_diversity(features_ND: Tensor, labels_N: Tensor) -> Tensor:
     counts = members.sum(1)
     pairs = counts * (counts - 1)
     cosines = (members @ units).square().sum(1) - members @ units.square().sum(1)
-    return (1 - cosines[pairs > 0] / pairs[pairs > 0]).mean() if bool((pairs > 0).any()) else units.new_zeros(())
+    return (
+        (1 - cosines[pairs > 0] / pairs[pairs > 0]).mean() if bool((pairs > 0).any()) else units.new_zeros(())
+    )
 
 
 @torch.no_grad()
 def measure(net: Callable[..., Any], images: Tensor, labels: Tensor, num_classes: int) -> dict[str, float]:
-    """`label_agreement` (%), `log_likelihood`, `cmi` (nats) and `feature_diversity` of images (N, C, H, W) under `net`.
+    """`label_agreement` (%), `log_likelihood`, `cmi` (nats) and `feature_diversity` of images (N, C, H, W)
+    under `net`.
 
-    `net(images, features=True)` gives an embedding and logits; it should be in evaluation mode, and should not have had
-    a part in making the images.
+    `net(images, features=True)` gives an embedding and logits; it should be in evaluation mode, and should
+    not have had a part in making the images.
     """
     parts = [net(some, features=True) for some in images.split(250)]
     logits = torch.cat([part.logits for part in parts]).double()[:, :num_classes]

@@ -40,8 +40,8 @@ class EstimatorSettings:
 
 @dataclass(frozen=True)
 class Estimator:
-    """A frozen classifier of what a prior diffuses, its real-data centroids (K, K), and how it did when held out:
-    accuracy (%), log_likelihood and cmi (nats)."""
+    """A frozen classifier of what a prior diffuses, its real-data centroids (K, K), and how it did when held
+    out: accuracy (%), log_likelihood and cmi (nats)."""
 
     net: nn.Module
     centroids: Tensor
@@ -49,15 +49,19 @@ class Estimator:
 
 
 def train_estimator(
-    ctx: Context, settings: EstimatorSettings, shape: tuple[int, int, int], encode: Callable[[Tensor], Tensor],
+    ctx: Context,
+    settings: EstimatorSettings,
+    shape: tuple[int, int, int],
+    encode: Callable[[Tensor], Tensor],
     space: dict[str, Any],
-) -> Estimator:  # fmt: skip
+) -> Estimator:
     """A ConvNet with group norm, trained on the training split alone; made once for all runs, and cached.
 
-    `encode` takes images in [-1, 1] to what it classifies, of `shape`; `space` says, as JSON, what that is. The loss is
-    cross-entropy for the first 80 % of the steps, then MCMI's, with centroids refreshed each twentieth of the training.
-    Kept are the weights of the best held-out log-likelihood among those within half a point of the best held-out
-    accuracy, with the information term if any: more information must not be bought with errors.
+    `encode` takes images in [-1, 1] to what it classifies, of `shape`; `space` says, as JSON, what that is.
+    The loss is cross-entropy for the first 80 % of the steps, then MCMI's, with centroids refreshed each
+    twentieth of the training. Kept are the weights of the best held-out log-likelihood among those within
+    half a point of the best held-out accuracy, with the information term if any: more information must not be
+    bought with errors.
     """
     parts = estimator_parts(ctx, settings, space)
     saved = ctx.cache.get("estimator", parts, lambda: _train(ctx, settings, shape, encode))
@@ -75,8 +79,8 @@ def estimator_parts(ctx: Context, settings: EstimatorSettings, space: dict[str, 
 def best_round(scores: list[dict[str, float]], first: int = 0) -> int:
     """The round of the best held-out log-likelihood among those within half a point of the best accuracy.
 
-    Of these, rounds before `first` only where there is no other: the information term lowers the likelihood, so that
-    against all rounds it would never be chosen.
+    Of these, rounds before `first` only where there is no other: the information term lowers the likelihood,
+    so that against all rounds it would never be chosen.
     """
     top = max(score["accuracy"] for score in scores)
     near = [i for i, score in enumerate(scores) if score["accuracy"] >= top - POINT]
@@ -97,8 +101,12 @@ def _train(
         optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     momenta = {f"momentum {i}": s["momentum_buffer"] for i, s in enumerate(optimiser.state.values())}
     rounds = min(ROUNDS, settings.steps)
-    informed = math.ceil(settings.plain * rounds) if settings.weight else rounds  # the first round with the term
-    kept = {f"rounds {name}": value.new_zeros(rounds, *value.shape) for name, value in net.state_dict().items()}
+    informed = (
+        math.ceil(settings.plain * rounds) if settings.weight else rounds
+    )  # the first round with the term
+    kept = {
+        f"rounds {name}": value.new_zeros(rounds, *value.shape) for name, value in net.state_dict().items()
+    }
     state: dict[str, Any] = {"net": net, **momenta, **kept, "scores": []}
 
     def look(indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +120,9 @@ def _train(
         first, last = part * settings.steps // rounds, (part + 1) * settings.steps // rounds
         fixed = None
         if part >= informed:
-            some = train.sample_per_class(min(HELD, train.smallest_class), generator(0, "estimator centroids", part))
+            some = train.sample_per_class(
+                min(HELD, train.smallest_class), generator(0, "estimator centroids", part)
+            )
             fixed = centroids(*look(some.flatten().to(ctx.device)))
         for step, inputs, labels in _batches(ctx, kept_N, encode, first, last):
             optimiser.param_groups[0]["lr"] = LR * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
@@ -132,9 +142,15 @@ def _train(
             kept[f"rounds {name}"][part].copy_(value)
     chosen = best_round(state["scores"], informed)
     net.load_state_dict({name: kept[f"rounds {name}"][chosen] for name in net.state_dict()})
-    some = train.sample_per_class(min(HELD, train.smallest_class), generator(0, "estimator centroids", "final"))
+    some = train.sample_per_class(
+        min(HELD, train.smallest_class), generator(0, "estimator centroids", "final")
+    )
     log_q, labels = look(some.flatten().to(ctx.device))
-    return {"weights": net.state_dict(), "centroids": centroids(log_q, labels), "record": state["scores"][chosen]}
+    return {
+        "weights": net.state_dict(),
+        "centroids": centroids(log_q, labels),
+        "record": state["scores"][chosen],
+    }
 
 
 def _batches(

@@ -11,7 +11,8 @@ __all__ = ["mcmi_loss"]
 
 
 def mcmi_loss(logits_NK: Tensor, labels_N: Tensor, centroid_KK: Tensor | None, weight: float) -> Tensor:
-    r"""Cross-entropy less the conditional mutual information that the predictions carry (Ye et al., ICLR 2024).
+    r"""Cross-entropy less the conditional mutual information that the predictions carry (Ye et al., ICLR
+    2024).
 
     .. math:: CE(q(\cdot|x), y) - \lambda\, KL(q(\cdot|x) \| sg[Q_y])
 

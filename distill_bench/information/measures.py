@@ -1,10 +1,12 @@
 r"""Conditional mutual information of inputs and predictions, the separation of classes, and their ratio.
 
-Legend: N samples, K classes, labels y; q = softmax of a classifier's logits, given as log-probabilities (N, K); Yh is
-drawn from q(. | X), so that Y - X - Yh is a Markov chain. Q_y = E[q | y] is the centroid of class y. All in nats.
+Legend: N samples, K classes, labels y; q = softmax of a classifier's logits, given as log-probabilities (N,
+K); Yh is drawn from q(. | X), so that Y - X - Yh is a Markov chain. Q_y = E[q | y] is the centroid of class
+y. All in nats.
 
-Yang et al., "Conditional mutual information constrained deep learning", TNNLS (separation and ratio as recalled); Ye et
-al., "Bayes conditional distribution estimation for knowledge distillation", ICLR 2024 (centroids, direction of KL).
+Yang et al., "Conditional mutual information constrained deep learning", TNNLS (separation and ratio as
+recalled); Ye et al., "Bayes conditional distribution estimation for knowledge distillation", ICLR 2024
+(centroids, direction of KL).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ __all__ = ["centroids", "cmi", "divergence", "log_likelihood", "ncmi", "prototyp
 
 
 def centroids(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
-    """Q (K, K): row y is the mean prediction of the samples of class y; uniform for a class without samples."""
+    """Q (K, K): row y is the mean prediction of the samples of class y; uniform for a class without
+    samples."""
     classes = log_q_NK.shape[1]
     members_KN = F.one_hot(labels_N, classes).to(log_q_NK.dtype).T
     counts_K = members_KN.sum(1, keepdim=True)
@@ -45,7 +48,8 @@ def cmi(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
 
 
 def separation(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
-    r"""Gamma = E[1{Y != V} H(q_X, q_U)] over independent pairs (X, Y), (U, V): cross-entropies of other classes.
+    r"""Gamma = E[1{Y != V} H(q_X, q_U)] over independent pairs (X, Y), (U, V): cross-entropies of other
+    classes.
 
     In one pass, from class means: :math:`\sum_{y \ne v} \pi_y \pi_v\, Q_y \cdot \bar L_v`, with L = - log q.
     """
@@ -67,5 +71,6 @@ def log_likelihood(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
 
 
 def prototype_bound(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
-    """log K + mean log q(y | x): a lower bound of I(X; Y) for balanced classes and any q (Barber and Agakov 2003)."""
+    """log K + mean log q(y | x): a lower bound of I(X; Y) for balanced classes and any q (Barber and Agakov
+    2003)."""
     return math.log(log_q_NK.shape[1]) + log_likelihood(log_q_NK, labels_N)

@@ -1,6 +1,12 @@
-"""Matching of distributions, gradients and trajectories, and coresets: what methods of dataset distillation share."""
+"""Matching of distributions, gradients and trajectories, and coresets: what methods of dataset distillation
+share."""
 
-from distill_bench.matching.attention import AttentionMatching, channel_attention, joint_attention, spatial_attention
+from distill_bench.matching.attention import (
+    AttentionMatching,
+    channel_attention,
+    joint_attention,
+    spatial_attention,
+)
 from distill_bench.matching.coresets import greedy_kcenter, herding, select_coreset
 from distill_bench.matching.distribution import distribution_work, initial_images, match_class_means
 from distill_bench.matching.gradients import gradient_work, loop_lengths, match_gradients

@@ -1,7 +1,8 @@
-"""Attention of feature maps, over positions (DataDAM, ICCV 2023, Sec. 3) and over channels (ATOM, CVPR 2024 workshop).
+"""Attention of feature maps, over positions (DataDAM, ICCV 2023, Sec. 3) and over channels (ATOM, CVPR 2024
+workshop).
 
-Both raise the features' absolute values to a power and sum: over channels, which leaves where a sample's features are
-strong, or over positions, which leaves in which channels they are.
+Both raise the features' absolute values to a power and sum: over channels, which leaves where a sample's
+features are strong, or over positions, which leaves in which channels they are.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def spatial_attention(maps_BCHW: torch.Tensor, power: float) -> torch.Tensor:
 
     .. math:: z_{b,hw} = \\sum_c |f_{b,c,hw}|^p, \\qquad \\hat z_b = z_b / \\max(\\|z_b\\|_2, 10^{-12})
 
-    ``maps_BCHW`` are post-ReLU feature maps before pooling, ``power`` is p >= 1; returns (B, H W), non-negative
-    with unit 2-norm (zero for an all-zero map). Gradients flow.
+    ``maps_BCHW`` are post-ReLU feature maps before pooling, ``power`` is p >= 1; returns (B, H W),
+    non-negative with unit 2-norm (zero for an all-zero map). Gradients flow.
     """
     return _over_positions(_raised(maps_BCHW, power))
 
@@ -50,8 +51,8 @@ class AttentionMatching:
 
     .. math:: L = s \\, (w_s L_s + w_c L_c + \\lambda L_{MMD})
 
-    where each term is a squared distance of class means: of `spatial_attention`, of `channel_attention` (both summed
-    over layers), and of the embedding. An attention of weight 0 is not computed.
+    where each term is a squared distance of class means: of `spatial_attention`, of `channel_attention` (both
+    summed over layers), and of the embedding. An attention of weight 0 is not computed.
     """
 
     spatial: float = 0.0  # w_s
@@ -71,15 +72,16 @@ class AttentionMatching:
         return ["joint"] if self.joint and active else active
 
     def statistics(self, features: Features) -> list[tuple[float, torch.Tensor]]:
-        """Weights and per-sample vectors: spatial attention of each layer (B, H_l W_l), then channel attention of each
-        (B, C_l), or both as one (B, H_l W_l + C_l), and last the embedding (B, D)."""
+        """Weights and per-sample vectors: spatial attention of each layer (B, H_l W_l), then channel
+        attention of each (B, C_l), or both as one (B, H_l W_l + C_l), and last the embedding (B, D)."""
         layers = [self._attention(maps) for maps in (features.maps if self.last else features.maps[:-1])]
         weight = {"spatial": self.spatial, "channel": self.channel, "joint": self.spatial}
         attention = [(self.loss_scale * weight[name], layer[name]) for name in self.names for layer in layers]
         return [*attention, (self.loss_scale * self.task_balance, features.embedding)]
 
     def curves(self, distances: Sequence[torch.Tensor]) -> dict[str, torch.Tensor | float]:
-        """L_s, L_c and L_MMD, without weights, from the squared distances of the statistics in their order."""
+        """L_s, L_c and L_MMD, without weights, from the squared distances of the statistics in their
+        order."""
         *attention, embedding = distances
         layers = len(attention) // max(1, len(self.names))
         sums = {name: sum(attention[i * layers : (i + 1) * layers]) for i, name in enumerate(self.names)}
@@ -101,7 +103,8 @@ class AttentionMatching:
 def _raised(maps_BCHW: torch.Tensor, power: float) -> torch.Tensor:
     """|f|^p, where each sample is first divided by its largest absolute value.
 
-    The normalisation that follows makes this exactly neutral (the sums are homogeneous of degree p), and it keeps
+    The normalisation that follows makes this exactly neutral (the sums are homogeneous of degree p), and it
+    keeps
     |f|^p finite for any p and precision.
     """
     largest = maps_BCHW.detach().abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)

@@ -26,7 +26,9 @@ def herding(features_KND: torch.Tensor, valid_KN: torch.Tensor, count: int) -> t
     """
     weight = valid_KN.to(features_KND.dtype)
     mean_KD = (features_KND * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
-    centred_KND = features_KND - mean_KD[:, None]  # herding does not depend on the origin; this keeps precision
+    centred_KND = (
+        features_KND - mean_KD[:, None]
+    )  # herding does not depend on the origin; this keeps precision
     squares_KN = centred_KND.square().sum(2)
     open_KN = valid_KN.clone()
     total_KD = torch.zeros_like(mean_KD)

@@ -1,8 +1,8 @@
 """Distribution matching: synthetic images whose class means agree with the real ones in random networks.
 
-DM (Zhao and Bilen, WACV 2023) matches one statistic, the embedding; DataDAM (Sajedi et al., ICCV 2023) adds the
-spatial attention of every layer, ATOM (Khaki et al., CVPR 2024 workshop) its channel attention too. All are the same
-loop over a list of per-sample statistics.
+DM (Zhao and Bilen, WACV 2023) matches one statistic, the embedding; DataDAM (Sajedi et al., ICCV 2023) adds
+the spatial attention of every layer, ATOM (Khaki et al., CVPR 2024 workshop) its channel attention too. All
+are the same loop over a list of per-sample statistics.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ __all__ = [
 Weighted = tuple[float, torch.Tensor]
 
 Statistics = Callable[["Features"], list[Weighted]]
-"""From a network's features of B images to one pair a layer: its weight, and a vector for each image (B, D_l)."""
+"""From a network's features of B images to one pair a layer: its weight, and a vector for each image (B,
+D_l)."""
 
 Curves = Callable[[Sequence[torch.Tensor]], Mapping[str, torch.Tensor | float]]
-"""From the squared distance of each statistic, in their order and without weights, to named parts of the loss."""
+"""From the squared distance of each statistic, in their order and without weights, to named parts of the
+loss."""
 
 IMAGES_PER_CHUNK = 640  # real images in one forward pass: bounds the memory of activations
 
@@ -68,9 +70,11 @@ def initial_images(ctx: Context, init: Init) -> torch.Tensor:
 
 
 def class_mean_distances(real: Sequence[Weighted], synthetic: Sequence[Weighted]) -> list[torch.Tensor]:
-    """Squared distance of class means of each statistic, summed over classes and coordinates, without its weight.
+    """Squared distance of class means of each statistic, summed over classes and coordinates, without its
+    weight.
 
-    ``real`` and ``synthetic`` are lists of a weight and class means (K, D_l). Scalars; no gradient reaches ``real``.
+    ``real`` and ``synthetic`` are lists of a weight and class means (K, D_l). Scalars; no gradient reaches
+    ``real``.
     """
     return [(t.detach() - s).square().sum() for (_, t), (_, s) in zip(real, synthetic, strict=True)]
 
@@ -99,8 +103,8 @@ def match_class_means(
     3. One siamese augmentation per class, the same for its real and its synthetic images.
     4. `class_mean_loss` of the networks' `statistics`; step on the pixels only.
 
-    All classes go through the network together (exact for instance norm, which treats samples one by one; with
-    batch norm the statistics are over all classes, real and synthetic apart, as the released code does).
+    All classes go through the network together (exact for instance norm, which treats samples one by one;
+    with batch norm the statistics are over all classes, real and synthetic apart, as the released code does).
     `curves` names parts of the loss to log beside it.
     """
     data = ctx.dataset
@@ -139,7 +143,9 @@ def distribution_work(ctx: Context, cfg: Settings) -> list[Work]:
 
 def _frozen_network(ctx: Context) -> Any:
     data = ctx.dataset
-    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    net = models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
     return net.to(ctx.device).train().requires_grad_(False)
 
 
@@ -183,7 +189,8 @@ def _real_means(
 def _class_means(net: Any, statistics: Statistics, images_KNCHW: torch.Tensor) -> list[Weighted]:
     """Class means (K, D_l) of each layer's statistic, over all the images together.
 
-    Images go through the network in pieces whose activations stay in the cache, where that cannot change the result.
+    Images go through the network in pieces whose activations stay in the cache, where that cannot change the
+    result.
     """
     images = images_KNCHW.flatten(0, 1)
     size = training.images_per_pass(net, images.device) or len(images)
@@ -195,5 +202,7 @@ def _class_means(net: Any, statistics: Statistics, images_KNCHW: torch.Tensor) -
 def _warn_of_overshoot(images: torch.Tensor) -> None:
     spread = float(images.detach().std())
     if spread > 4:
-        line = f"warning: pixels have a standard deviation of {spread:.1f}: method.lr_image is likely too high"
+        line = (
+            f"warning: pixels have a standard deviation of {spread:.1f}: method.lr_image is likely too high"
+        )
         print(line, file=sys.stderr, flush=True)

@@ -1,7 +1,9 @@
-"""Gradient matching: synthetic images on which a network's gradients are those of real images, class by class.
+"""Gradient matching: synthetic images on which a network's gradients are those of real images, class by
+class.
 
-DC (Zhao, Mopuri and Bilen, ICLR 2021) and DSA (Zhao and Bilen, ICML 2021), which adds one siamese augmentation for
-each class, are the same loop. Legend: G classes of one pass, n images of a class, P parameters of the network.
+DC (Zhao, Mopuri and Bilen, ICLR 2021) and DSA (Zhao and Bilen, ICML 2021), which adds one siamese
+augmentation for each class, are the same loop. Legend: G classes of one pass, n images of a class, P
+parameters of the network.
 """
 
 from __future__ import annotations
@@ -65,11 +67,12 @@ class GradientSettings(Protocol):
 
 
 def loop_lengths(per_class: int, most_steps: int = 50, most_epochs: int = 50) -> tuple[int, int]:
-    """(steps on the images in an iteration, epochs of the network after each but the last) by IPC, within bounds.
+    """(steps on the images in an iteration, epochs of the network after each but the last) by IPC, within
+    bounds.
 
-    At IPC 1, 10, 20, 30, 40, 50 those of the released code: (1, 1), (10, 50), (20, 25), (30, 20), (40, 15), (50, 10).
-    Between them, and above 50, our choice: as many steps as images per class, at most 50, and epochs on the straight
-    line between the two neighbours, rounded.
+    At IPC 1, 10, 20, 30, 40, 50 those of the released code: (1, 1), (10, 50), (20, 25), (30, 20), (40, 15),
+    (50, 10). Between them, and above 50, our choice: as many steps as images per class, at most 50, and
+    epochs on the straight line between the two neighbours, rounded.
     """
     steps = min(per_class, max(LENGTHS))
     low = max(known for known in LENGTHS if known <= steps)
@@ -82,16 +85,19 @@ def loop_lengths(per_class: int, most_steps: int = 50, most_epochs: int = 50) ->
 def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], kind: str = "ours") -> Tensor:
     r"""Distance of each class's gradients, (G,); arguments are (G, *shape) for each parameter of the network.
 
-    `ours`, where i is an output unit of a layer, and parameters of one axis (biases, affine norms) count nothing:
+    `ours`, where i is an output unit of a layer, and parameters of one axis (biases, affine norms) count
+    nothing:
 
     .. math:: D(A, B) = \sum_{layers} \sum_i \Bigl( 1 -
         \frac{\langle A_i, B_i \rangle}{\|A_i\| \|B_i\| + 10^{-6}} \Bigr)
 
-    `cosine`: the same once, for all parameters in one vector; `mse`: the squared distance of these vectors. No gradient
-    reaches `real`.
+    `cosine`: the same once, for all parameters in one vector; `mse`: the squared distance of these vectors.
+    No gradient reaches `real`.
     """
     if kind == "ours":
-        rows = [(a.detach().flatten(2), b.flatten(2)) for a, b in zip(real, synthetic, strict=True) if a.ndim > 2]
+        rows = [
+            (a.detach().flatten(2), b.flatten(2)) for a, b in zip(real, synthetic, strict=True) if a.ndim > 2
+        ]
         return torch.stack([_one_minus_cosine(a, b).sum(1) for a, b in rows]).sum(0)
     a_GP, b_GP = (torch.cat([part.flatten(1) for part in parts], dim=1) for parts in (real, synthetic))
     if kind == "cosine":
@@ -109,8 +115,8 @@ def class_gradients(
 ) -> list[Tensor]:
     """Gradients of each class's mean cross-entropy, for each parameter (G, *shape), from `net` of G copies.
 
-    One backward pass gives those of all classes, since copies share nothing. Images go through in pieces whose
-    activations stay in the cache, where that cannot change the result.
+    One backward pass gives those of all classes, since copies share nothing. Images go through in pieces
+    whose activations stay in the cache, where that cannot change the result.
     """
     parameters = list(net.parameters())
     classes, count = images_GnCHW.shape[:2]
@@ -127,9 +133,9 @@ def class_gradients(
 class ClassNetworks:
     """One network, and modules of as many copies of it as classes go through one pass.
 
-    On a CPU several classes go together where maps are small, and one by one where a pass over few images of one class
-    fills the cache: there grouped convolutions were slower. On a GPU as many as memory allows (not measured). Networks
-    of timm: one by one.
+    On a CPU several classes go together where maps are small, and one by one where a pass over few images of
+    one class fills the cache: there grouped convolutions were slower. On a GPU as many as memory allows (not
+    measured). Networks of timm: one by one.
     """
 
     def __init__(self, net: nn.Module, num_classes: int, per_class: int) -> None:
@@ -138,12 +144,14 @@ class ClassNetworks:
         parts = math.ceil(num_classes / min(num_classes, limit))
         self.together = math.ceil(num_classes / parts)
         self.rows = [
-            slice(first, min(first + self.together, num_classes)) for first in range(0, num_classes, self.together)
+            slice(first, min(first + self.together, num_classes))
+            for first in range(0, num_classes, self.together)
         ]
         self._modules: dict[int, nn.Module] = {1: net}
 
     def chunks(self) -> Iterator[tuple[slice, nn.Module]]:
-        """Rows of classes and the module for them, whose weights and statistics are now those of the network."""
+        """Rows of classes and the module for them, whose weights and statistics are now those of the
+        network."""
         for size in {rows.stop - rows.start for rows in self.rows}:
             _copy(self.net, self._module(size))
         for rows in self.rows:
@@ -178,8 +186,8 @@ def match_gradients(ctx: Context, cfg: GradientSettings) -> SyntheticSet:
     """The loop of DC and DSA. In each iteration, from a fresh random network,
 
     1. draw `batch_real` real images of each class and take all synthetic ones, with `augment` both under one draw for
-       the class (siamese); with batch norm, 16 further real images of each class first set its statistics, which the
-       matching then uses as constants;
+       the class (siamese); with batch norm, 16 further real images of each class first set its statistics,
+       which the matching then uses as constants;
     2. sum over classes the distance of the two gradients, the real one a constant, and take one step on the pixels;
     3. unless that was the last step, train the network on the synthetic images for some epochs; then go to 1.
     """
@@ -189,7 +197,9 @@ def match_gradients(ctx: Context, cfg: GradientSettings) -> SyntheticSet:
     labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(per_class)
     optimiser = torch.optim.SGD([images_KICHW], lr=cfg.lr_image, momentum=cfg.momentum_image)
     momentum = optimiser.state[images_KICHW]["momentum_buffer"] = torch.zeros_like(images_KICHW)
-    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    net = models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
     net = net.to(ctx.device)
     networks = ClassNetworks(net, data.num_classes, per_class)
     descent = torch.optim.SGD(net.parameters(), lr=cfg.lr_net)
@@ -202,7 +212,14 @@ def match_gradients(ctx: Context, cfg: GradientSettings) -> SyntheticSet:
         for turn in range(outer):
             if turn:
                 train_network(
-                    net, descent, images_KICHW.detach().flatten(0, 1), labels, inner, strategy, draws, families
+                    net,
+                    descent,
+                    images_KICHW.detach().flatten(0, 1),
+                    labels,
+                    inner,
+                    strategy,
+                    draws,
+                    families,
                 )
             _set_statistics(net, data.train, draws)
             indices_KN = data.train.sample_per_class(cfg.batch_real, draws)
@@ -220,7 +237,8 @@ def match_gradients(ctx: Context, cfg: GradientSettings) -> SyntheticSet:
 def siamese(
     strategy: str, num_classes: int, families: torch.Generator, draws: torch.Generator
 ) -> Callable[[Tensor, slice], Tensor]:
-    """One augmentation for each class: images (G, n, C, H, W) of some rows of classes in, the same rows out."""
+    """One augmentation for each class: images (G, n, C, H, W) of some rows of classes in, the same rows
+    out."""
     if not strategy:
         return lambda images, rows: images  # noqa: ARG005 (same form as below)
     draw = augment.draw(strategy, num_classes, 1, families, draws)
@@ -228,9 +246,12 @@ def siamese(
 
 
 def image_gradient(
-    networks: ClassNetworks, real: Callable[[slice], Tensor], images_KICHW: Tensor,
-    same: Callable[[Tensor, slice], Tensor], kind: str,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    networks: ClassNetworks,
+    real: Callable[[slice], Tensor],
+    images_KICHW: Tensor,
+    same: Callable[[Tensor, slice], Tensor],
+    kind: str,
+) -> tuple[Tensor, Tensor]:
     """The distance summed over classes, and its gradient for the images; nothing is computed for the weights.
 
     A few classes at a time: the sum falls into classes, so the graph of the others need not be held.
@@ -249,10 +270,17 @@ def image_gradient(
 
 
 def train_network(
-    net: nn.Module, descent: Optimizer, images: Tensor, labels: Tensor, epochs: int, strategy: str,
-    draws: torch.Generator, families: torch.Generator,
-) -> None:  # fmt: skip
-    """Train on the images (N, C, H, W): batches of 256, with `strategy` one family a batch, drawn for each image."""
+    net: nn.Module,
+    descent: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    epochs: int,
+    strategy: str,
+    draws: torch.Generator,
+    families: torch.Generator,
+) -> None:
+    """Train on the images (N, C, H, W): batches of 256, with `strategy` one family a batch, drawn for each
+    image."""
     net.train()
     count, steps = len(images), math.ceil(len(images) / INNER_BATCH)
     order = torch.rand(epochs, count, generator=draws, device=images.device).argsort(1)
@@ -272,7 +300,8 @@ def train_network(
 
 @torch.no_grad()
 def _set_statistics(net: nn.Module, train: Any, draws: torch.Generator) -> None:
-    """Let batch norm see real images of all classes once, as the released code does; other networks have none."""
+    """Let batch norm see real images of all classes once, as the released code does; other networks have
+    none."""
     if any(isinstance(module, _BatchNorm) for module in net.modules()):
         net.train()(train.images(train.sample_per_class(BATCH_NORM_IMAGES, draws).flatten()))
 

@@ -1,4 +1,5 @@
-"""Trajectory matching: synthetic images on which a network walks where networks walk on real images (MTT, CVPR 2022).
+"""Trajectory matching: synthetic images on which a network walks where networks walk on real images (MTT,
+CVPR 2022).
 
 Legend: P weights of a network, all in one vector theta; E epochs of an expert; n images of a step.
 """
@@ -33,7 +34,9 @@ __all__ = [
 ]
 
 SMALLEST_RATE = 1e-6  # below which the learned rate of the students is not let: our choice
-STEP_PASSES = 7.0  # what a step of the student costs, in forward passes: 3, and 4 more when it is differentiated
+STEP_PASSES = (
+    7.0  # what a step of the student costs, in forward passes: 3, and 4 more when it is differentiated
+)
 
 
 class TrajectorySettings(Protocol):
@@ -68,24 +71,31 @@ class FlatNetwork:
     def __call__(self, theta_P: Tensor, images: Tensor) -> Tensor:
         """Logits of the images (n, C, H, W); differentiable in both."""
         parts = theta_P.split(self.sizes)
-        weights = {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+        weights = {
+            name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+        }
         return torch.func.functional_call(self.net, weights, (images,))
 
     def theta(self) -> Tensor:
         """The network's own weights, as a new vector."""
         return torch.cat([parameter.detach().flatten() for parameter in self.net.parameters()])
 
-    def gradient(self, theta_P: Tensor, images: Tensor, labels: Tensor, *, create_graph: bool = False) -> Tensor:
+    def gradient(
+        self, theta_P: Tensor, images: Tensor, labels: Tensor, *, create_graph: bool = False
+    ) -> Tensor:
         """Gradient (P,) of the summed cross-entropy."""
         loss = F.cross_entropy(self(theta_P, images), labels, reduction="sum")
         return torch.autograd.grad(loss, theta_P, create_graph=create_graph)[0]
 
 
-def student_step(network: FlatNetwork, theta_P: Tensor, images: Tensor, labels: Tensor, alpha: Tensor) -> Tensor:
-    r"""One step of gradient descent on the synthetic images: theta - alpha g, g the gradient of the mean cross-entropy.
+def student_step(
+    network: FlatNetwork, theta_P: Tensor, images: Tensor, labels: Tensor, alpha: Tensor
+) -> Tensor:
+    r"""One step of gradient descent on the synthetic images: theta - alpha g, g the gradient of the mean
+    cross-entropy.
 
-    Differentiable once, in the weights, the images and alpha. No activation is kept for that: going back, the step is
-    computed again, and for the gradient v that arrives
+    Differentiable once, in the weights, the images and alpha. No activation is kept for that: going back, the
+    step is computed again, and for the gradient v that arrives
 
     .. math:: \bar\theta = v - \alpha \nabla_\theta \langle g, v \rangle, \quad
         \bar x = -\alpha \nabla_x \langle g, v \rangle, \quad \bar\alpha = -\langle g, v \rangle
@@ -96,10 +106,13 @@ def student_step(network: FlatNetwork, theta_P: Tensor, images: Tensor, labels: 
 
 
 class _Step(torch.autograd.Function):
-    """`student_step`; images go through in pieces whose activations stay in the cache, where that changes nothing."""
+    """`student_step`; images go through in pieces whose activations stay in the cache, where that changes
+    nothing."""
 
     @staticmethod
-    def forward(ctx: Any, theta: Tensor, images: Tensor, alpha: Tensor, labels: Tensor, network: FlatNetwork) -> Tensor:
+    def forward(
+        ctx: Any, theta: Tensor, images: Tensor, alpha: Tensor, labels: Tensor, network: FlatNetwork
+    ) -> Tensor:
         ctx.network = network
         total = torch.zeros_like(theta)
         with torch.enable_grad():
@@ -138,7 +151,8 @@ def trajectory_distance(end_P: Tensor, start_P: Tensor, target_P: Tensor) -> Ten
 
     .. math:: L = \|\hat\theta_{t+N} - \theta^*_{t+M}\|_2^2 / \|\theta^*_t - \theta^*_{t+M}\|_2^2
 
-    1 if the student does not move, 0 if it arrives; 0 too where the expert did not move, which leaves nothing to match.
+    1 if the student does not move, 0 if it arrives; 0 too where the expert did not move, which leaves nothing
+    to match.
     """
     way = (start_P - target_P).square().sum()
     moved = way > 0
@@ -146,28 +160,46 @@ def trajectory_distance(end_P: Tensor, start_P: Tensor, target_P: Tensor) -> Ten
 
 
 def expert_trajectory(ctx: Context, cfg: TrajectorySettings, number: int) -> Tensor:
-    """Weights (E + 1, P) of one expert before and after each epoch on the real data; made once and cached, in float32.
+    """Weights (E + 1, P) of one expert before and after each epoch on the real data; made once and cached, in
+    float32.
 
-    SGD without momentum or decay, with augmentation. Experts do not depend on the run's seed; batch norm's statistics
-    are no part of them.
+    SGD without momentum or decay, with augmentation. Experts do not depend on the run's seed; batch norm's
+    statistics are no part of them.
     """
     data = ctx.dataset
     protocol = ProtocolConfig(
-        lr=cfg.lr_expert, lr_drop=1.0, momentum=0.0, weight_decay=0.0, batch_size=cfg.batch_real,
-        augment=cfg.augment, batching=Batching.sequential,
-    )  # fmt: skip
+        lr=cfg.lr_expert,
+        lr_drop=1.0,
+        momentum=0.0,
+        weight_decay=0.0,
+        batch_size=cfg.batch_real,
+        augment=cfg.augment,
+        batching=Batching.sequential,
+    )
     recipe = {key: getattr(cfg, key) for key in ("train_epochs", "lr_expert", "batch_real", "augment")}
     student = training.student_parts(ctx)["student"]
-    parts = {"data": data.fingerprint, "student": student, "families": data.augmentation, "expert": number, **recipe}
+    parts = {
+        "data": data.fingerprint,
+        "student": student,
+        "families": data.augmentation,
+        "expert": number,
+        **recipe,
+    }
 
     def make() -> dict[str, Tensor]:
         net = _network(ctx)
         walk = torch.zeros(cfg.train_epochs + 1, FlatNetwork(net).theta().numel(), device=ctx.device)
         training.train_students(
-            lambda: net, data.train.images, data.train.labels, protocol, epochs=cfg.train_epochs - 1,
-            seeds=[derive(0, "expert", number)], augmentation=data.augmentation, device=ctx.device,
+            lambda: net,
+            data.train.images,
+            data.train.labels,
+            protocol,
+            epochs=cfg.train_epochs - 1,
+            seeds=[derive(0, "expert", number)],
+            augmentation=data.augmentation,
+            device=ctx.device,
             loop=_recording(ctx, f"expert-{number}", net, walk),
-        )  # fmt: skip
+        )
         return {"walk": walk}
 
     walk: Tensor = ctx.cache.get("trajectory", parts, make)["walk"]
@@ -204,7 +236,8 @@ def match_trajectories(ctx: Context, cfg: TrajectorySettings) -> SyntheticSet:
     alpha = torch.tensor(cfg.alpha0, device=ctx.device, requires_grad=True)
     labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(per_class)
     optimiser = torch.optim.SGD(
-        [{"params": [images], "lr": cfg.lr_image}, {"params": [alpha], "lr": cfg.lr_alpha}], momentum=cfg.momentum_image
+        [{"params": [images], "lr": cfg.lr_image}, {"params": [alpha], "lr": cfg.lr_alpha}],
+        momentum=cfg.momentum_image,
     )
     state = {"images": images, "alpha": alpha}
     for name, value in list(state.items()):
@@ -232,8 +265,8 @@ def match_trajectories(ctx: Context, cfg: TrajectorySettings) -> SyntheticSet:
 
 
 def minibatches(count: int, size: int, steps: int, draws: torch.Generator) -> Iterator[Tensor]:
-    """Indices of `steps` minibatches: random epochs over 0 .. count-1 in pieces of `size`, the last one may be smaller;
-    size 0, or one that is not below `count`: all of them in each."""
+    """Indices of `steps` minibatches: random epochs over 0 .. count-1 in pieces of `size`, the last one may
+    be smaller; size 0, or one that is not below `count`: all of them in each."""
     size = min(size, count) or count
     done = 0
     while done < steps:
@@ -255,7 +288,9 @@ def augmented(
 
 def _network(ctx: Context) -> nn.Module:
     data = ctx.dataset
-    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    net = models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
     return net.to(ctx.device).train()
 
 
@@ -271,6 +306,10 @@ def trajectory_work(ctx: Context, cfg: TrajectorySettings) -> list[Work]:
     passes = STEP_PASSES * cfg.iterations * cfg.syn_steps * batch
     steps = f"{cfg.iterations} x {cfg.syn_steps} steps x {batch} images"
     return [
-        Work(name="experts", what=f"{cfg.experts} x {cfg.train_epochs} epochs, unless cached", student_images=real),
+        Work(
+            name="experts",
+            what=f"{cfg.experts} x {cfg.train_epochs} epochs, unless cached",
+            student_images=real,
+        ),
         Work(name="distil", what=steps, student_images=passes),
     ]

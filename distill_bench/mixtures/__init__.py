@@ -3,7 +3,13 @@
 from distill_bench.mixtures.divergence import kl_monte_carlo, kl_quadrature
 from distill_bench.mixtures.draws import ReducedMixtures, reduce_draws
 from distill_bench.mixtures.examples import classic, originals, random
-from distill_bench.mixtures.gaussian import GaussianMixture, log_density, overall_covariance, overall_mean, sample
+from distill_bench.mixtures.gaussian import (
+    GaussianMixture,
+    log_density,
+    overall_covariance,
+    overall_mean,
+    sample,
+)
 from distill_bench.mixtures.greedy import MakeRule, Reduction, Rule, Slots, reduce_greedily
 from distill_bench.mixtures.merging import merge
 from distill_bench.mixtures.metric import (

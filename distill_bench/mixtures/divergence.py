@@ -17,7 +17,9 @@ _REACH = 12  # standard deviations to either side of a component
 _BLOCK = 2**21  # numbers in memory at a time
 
 
-def kl_monte_carlo(f: GaussianMixture, g: GaussianMixture, generator: torch.Generator, points: int = 100_000) -> float:
+def kl_monte_carlo(
+    f: GaussianMixture, g: GaussianMixture, generator: torch.Generator, points: int = 100_000
+) -> float:
     """KL(f || g) in nats from `points` samples of f; unbiased, and so it can fall slightly below 0."""
     f, g = f.normalised().to(generator.device), g.normalised().to(generator.device)
     x = sample(f, points, generator)

@@ -18,7 +18,8 @@ __all__ = ["ReducedMixtures", "reduce_draws"]
 
 @dataclass(frozen=True)
 class ReducedMixtures:
-    """The product of mixture reduction: for each draw the original, its reduction, and the wall time in seconds.
+    """The product of mixture reduction: for each draw the original, its reduction, and the wall time in
+    seconds.
 
     Both mixtures lie on the CPU.
     """
@@ -29,11 +30,11 @@ class ReducedMixtures:
 
 
 def reduce_draws(ctx: Context, reduce: Callable[[GaussianMixture, int], Reduction]) -> ReducedMixtures:
-    """`reduce(mixture, target)` for each draw of `ctx.mixture`, on the run's device and timed with the transfer of
-    the result to the CPU. The loop is resumable, draw by draw.
+    """`reduce(mixture, target)` for each draw of `ctx.mixture`, on the run's device and timed with the
+    transfer of the result to the CPU. The loop is resumable, draw by draw.
 
-    Before the clock starts one pair of the first mixture is merged, so that the times do not hold what is made only
-    once in a process.
+    Before the clock starts one pair of the first mixture is merged, so that the times do not hold what is
+    made only once in a process.
     """
     mixtures = originals(ctx.mixture, ctx.seed)
     target = ctx.mixture.target
@@ -51,7 +52,8 @@ def reduce_draws(ctx: Context, reduce: Callable[[GaussianMixture, int], Reductio
 
 
 def _empty_state(draws: int, components: int, target: int, dimension: int) -> dict[str, torch.Tensor]:
-    """Room for the results of all draws; `sizes` (draws, 3) counts components, merges and dropped components."""
+    """Room for the results of all draws; `sizes` (draws, 3) counts components, merges and dropped
+    components."""
     return {
         "seconds": torch.zeros(draws, dtype=torch.float64),
         "sizes": torch.zeros(draws, 3, dtype=torch.long),

@@ -12,8 +12,8 @@ __all__ = ["classic", "originals", "random"]
 
 
 def classic() -> GaussianMixture:
-    """The ten-component mixture in one dimension that the literature reduces to five (Crouse, Willett, Pattipati
-    and Svensson, FUSION 2011; the same numbers in several public repositories)."""
+    """The ten-component mixture in one dimension that the literature reduces to five (Crouse, Willett,
+    Pattipati and Svensson, FUSION 2011; the same numbers in several public repositories)."""
     weights = [0.03, 0.18, 0.12, 0.19, 0.02, 0.16, 0.06, 0.10, 0.08, 0.06]
     means = [1.45, 2.20, 0.67, 0.48, 1.49, 0.91, 1.01, 1.42, 2.77, 0.89]
     variances = [0.0487, 0.0305, 0.1171, 0.0174, 0.0295, 0.0102, 0.0323, 0.0380, 0.0115, 0.0679]
@@ -23,8 +23,8 @@ def classic() -> GaussianMixture:
 def random(components: int, dimension: int, generator: torch.Generator) -> GaussianMixture:
     """N = `components` random Gaussians in d = `dimension` dimensions.
 
-    w ~ Dirichlet(1), mu ~ U(0, 3)^d, S = 0.5 X X' / (d + 2) + 0.02 I with standard normal X (d, d + 2). The sampler
-    is ours: sizes are those of Crouse et al. (2011), whose exact sampler could not be established.
+    w ~ Dirichlet(1), mu ~ U(0, 3)^d, S = 0.5 X X' / (d + 2) + 0.02 I with standard normal X (d, d + 2). The
+    sampler is ours: sizes are those of Crouse et al. (2011), whose exact sampler could not be established.
     """
     empty = torch.empty(0, dtype=torch.float64, device=generator.device)
     weights = empty.new_empty(components).exponential_(generator=generator)

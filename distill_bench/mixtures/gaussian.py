@@ -1,4 +1,5 @@
-"""Gaussian mixtures: the density, its moments, and samples. Everything is float64 and weights are kept as logs."""
+"""Gaussian mixtures: the density, its moments, and samples. Everything is float64 and weights are kept as
+logs."""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ class GaussianMixture:
         factor, failed = torch.linalg.cholesky_ex(s)
         pivots, variances = factor.diagonal(dim1=1, dim2=2) ** 2, s.diagonal(dim1=1, dim2=2)
         definite = (failed == 0) & (pivots > _SMALLEST_PIVOT * variances).all(dim=1)
-        _check_each(definite, "mixture.covariances", s, "positive definite (min_eig raises small eigenvalues)")
+        _check_each(
+            definite, "mixture.covariances", s, "positive definite (min_eig raises small eigenvalues)"
+        )
         return cls(w.log(), m, s)
 
     def __len__(self) -> int:
@@ -83,7 +86,9 @@ class GaussianMixture:
 
     def to(self, device: torch.device | str) -> GaussianMixture:
         """The same mixture on `device`."""
-        return GaussianMixture(self.log_weights.to(device), self.means.to(device), self.covariances.to(device))
+        return GaussianMixture(
+            self.log_weights.to(device), self.means.to(device), self.covariances.to(device)
+        )
 
 
 def _check_shapes(w: torch.Tensor, m: torch.Tensor, s: torch.Tensor) -> None:
@@ -91,8 +96,12 @@ def _check_shapes(w: torch.Tensor, m: torch.Tensor, s: torch.Tensor) -> None:
     shapes = tuple(tuple(t.shape) for t in (w, m, s))
     require(fits, "mixture.(weights, means, covariances)", f"shapes {shapes}", "(N,), (N, d) and (N, d, d)")
     for name, values in (("weights", w), ("means", m), ("covariances", s)):
-        _check_each(values.isfinite().flatten(1 if values.ndim > 1 else 0).reshape(len(w), -1).all(1),
-                    f"mixture.{name}", values, "finite")  # fmt: skip
+        _check_each(
+            values.isfinite().flatten(1 if values.ndim > 1 else 0).reshape(len(w), -1).all(1),
+            f"mixture.{name}",
+            values,
+            "finite",
+        )
 
 
 def _check_each(fine: torch.Tensor, key: str, values: torch.Tensor, allowed: str) -> None:

@@ -33,8 +33,9 @@ class Reduction:
 
 
 class Slots:
-    """Components under reduction. A merge writes the lower of two slots and empties the higher one; nothing moves
-    until `compact` squeezes out the empty slots, so that what is known about the other slots stays where it is.
+    """Components under reduction. A merge writes the lower of two slots and empties the higher one; nothing
+    moves until `compact` squeezes out the empty slots, so that what is known about the other slots stays
+    where it is.
 
     `components` has one entry per slot, `used` (slots,) says which hold one, `count` how many do.
     """
@@ -95,8 +96,9 @@ MakeRule = Callable[[Slots], Rule]
 def reduce_greedily(f: GaussianMixture, target: int, rule: MakeRule) -> Reduction:
     """Reduce `f` to at most `target` components by the rule that `rule` makes of the slots.
 
-    Components below 1e-12 of the weight are dropped first, and identical ones are joined, which costs nothing and
-    may leave fewer than `target`. A mixture that is small enough is returned as it is. UserError if `target` < 1.
+    Components below 1e-12 of the weight are dropped first, and identical ones are joined, which costs nothing
+    and may leave fewer than `target`. A mixture that is small enough is returned as it is. UserError if
+    `target` < 1.
     """
     require(target >= 1, "mixture.target", target, ">= 1")
     if len(f) <= target:

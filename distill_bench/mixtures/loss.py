@@ -1,7 +1,7 @@
 r"""What refinement minimises, and its gradient in closed form.
 
-For every metric that grows with the angle alone this is J(g) = -log rho, which does not depend on the scale of g; for
-the L2 norm it is the integrated squared error over <f,f>.
+For every metric that grows with the angle alone this is J(g) = -log rho, which does not depend on the scale
+of g; for the L2 norm it is the integrated squared error over <f,f>.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def squared_error(fg: torch.Tensor, gg: torch.Tensor) -> tuple[torch.Tensor, tor
 
 
 class Problem:
-    """Reduce `f` under `loss`. A reduced mixture g of L components is a flat vector of L (1 + d + d (d + 1) / 2)
-    free parameters: logits of the weights, means, and lower Cholesky factors with the logs of their diagonals."""
+    """Reduce `f` under `loss`. A reduced mixture g of L components is a flat vector of L (1 + d + d (d + 1) /
+    2) free parameters: logits of the weights, means, and lower Cholesky factors with the logs of their
+    diagonals."""
 
     def __init__(self, f: GaussianMixture, loss: Loss) -> None:
         self.f = f
@@ -63,12 +64,12 @@ class Problem:
     def value_and_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         r"""The loss of the parameters `x`, and its gradient.
 
-        For one term h = N(mu - m; 0, T), T = S + P and z = T^-1 (mu - m): dh/dm = h z, dh/dP = h/2 (z z' - T^-1).
-        In <g,g> both arguments of a term move, which doubles its weight in the same formulas. With P = C C':
-        dJ/dC = 2 (dJ/dP) C, lower part, times C_ii for a diagonal entry, which is stored as its log.
+        For one term h = N(mu - m; 0, T), T = S + P and z = T^-1 (mu - m): dh/dm = h z, dh/dP = h/2 (z z' -
+        T^-1). In <g,g> both arguments of a term move, which doubles its weight in the same formulas. With P =
+        C C': dJ/dC = 2 (dJ/dP) C, lower part, times C_ii for a diagonal entry, which is stored as its log.
 
-        Where a covariance of `x` is singular to working precision the loss is 1e6 and flat, so that a line search
-        that reached out too far comes back.
+        Where a covariance of `x` is singular to working precision the loss is 1e6 and flat, so that a line
+        search that reached out too far comes back.
         """
         log_v, m, factor = self._split(x)
         g = GaussianMixture(log_v, m, factor @ factor.mT)
@@ -79,7 +80,9 @@ class Problem:
         with_f, with_g = log_h[: len(self.f)], log_h[len(self.f) :]
         log_fg, log_gg = with_f.logsumexp((0, 1)), with_g.logsumexp((0, 1))
         value, by_fg, by_gg = self.loss(log_fg - self.log_ff, log_gg - self.log_ff)
-        share = torch.cat([by_fg * (with_f - log_fg).exp(), 2 * by_gg * (with_g - log_gg).exp()])  # (N + L, L)
+        share = torch.cat(
+            [by_fg * (with_f - log_fg).exp(), 2 * by_gg * (with_g - log_gg).exp()]
+        )  # (N + L, L)
 
         by_log_v = share.sum(0)
         by_m = torch.einsum("rl,rli->li", share, z)
@@ -94,7 +97,9 @@ class Problem:
         """T = S + P of f's components, then g's, with g's: (N + L, L, d, d)."""
         return torch.cat([self.f.covariances, g.covariances])[:, None] + g.covariances
 
-    def _terms(self, g: GaussianMixture, root: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _terms(
+        self, g: GaussianMixture, root: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logs of the weighted products (N + L, L), z and T^-1, from the Cholesky factors `root` of T."""
         difference = torch.cat([self.f.means, g.means])[:, None] - g.means
         z = torch.cholesky_solve(difference[..., None], root).squeeze(-1)

@@ -3,16 +3,16 @@ r"""Distances between Gaussian mixtures that follow from three inner products of
 .. math:: \langle f, g\rangle = \int f g = w' H v, \quad H_{al} = N(\mu_a - m_l; 0, S_a + P_l), \quad
     \rho = \frac{\langle f, g\rangle}{\|f\| \|g\|} \in [0, 1]
 
-Which metric the paper defines could not be established from its abstract (a distance between two densities, closed
-form for Gaussian mixtures, all axioms of a metric, Hilbert-space setting). The angle is our choice: it fulfils
-every sentence of the abstract.
+Which metric the paper defines could not be established from its abstract (a distance between two densities,
+closed form for Gaussian mixtures, all axioms of a metric, Hilbert-space setting). The angle is our choice: it
+fulfils every sentence of the abstract.
 
 Why the angle D = arccos(rho) is a metric on densities: symmetry and D >= 0 are plain. D = 0 means equality in
 Cauchy-Schwarz, so f = c g with c > 0, and both integrate to 1, so f = g (on unnormalised functions D is a
-pseudo-metric). Triangle: with unit vectors f, g, h, alpha = D(f, g) and beta = D(g, h), write
-f = cos(alpha) g + sin(alpha) p and h = cos(beta) g + sin(beta) q with unit p, q orthogonal to g; then
-<f, h> >= cos(alpha) cos(beta) - sin(alpha) sin(beta) = cos(alpha + beta), and arccos decreases. D does not change
-under a common invertible affine map of the space, nor when a function is scaled.
+pseudo-metric). Triangle: with unit vectors f, g, h, alpha = D(f, g) and beta = D(g, h), write f = cos(alpha)
+g + sin(alpha) p and h = cos(beta) g + sin(beta) q with unit p, q orthogonal to g; then <f, h> >= cos(alpha)
+cos(beta) - sin(alpha) sin(beta) = cos(alpha + beta), and arccos decreases. D does not change under a common
+invertible affine map of the space, nor when a function is scaled.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ Distance = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def log_inner_product(f: GaussianMixture, g: GaussianMixture) -> torch.Tensor:
-    """log <f, g>, a scalar: logsumexp over all pairs of components, in order of size so that it is symmetric to the
-    last bit."""
+    """log <f, g>, a scalar: logsumexp over all pairs of components, in order of size so that it is symmetric
+    to the last bit."""
     pairs = log_products(Components.of(f), Components.of(g)) + (f.log_weights[:, None] + g.log_weights)
     return pairs.flatten().sort().values.logsumexp(0)
 
@@ -56,8 +56,8 @@ def distance(f: GaussianMixture, g: GaussianMixture, metric: Distance) -> torch.
 def angular(ff: torch.Tensor, fg: torch.Tensor, gg: torch.Tensor) -> torch.Tensor:
     """The angle arccos(rho), a metric, in [0, pi/2]; of the log inner products.
 
-    Computed as 2 arcsin(chord / 2), which is exact at 0 where arccos is not; inner products rounded to 16 digits
-    leave an error of about 1e-8 there.
+    Computed as 2 arcsin(chord / 2), which is exact at 0 where arccos is not; inner products rounded to 16
+    digits leave an error of about 1e-8 there.
     """
     return 2 * torch.asin((chordal(ff, fg, gg) / 2).clamp_max(0.5**0.5))
 

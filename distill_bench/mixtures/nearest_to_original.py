@@ -1,7 +1,8 @@
 """The global rule: merge the pair after which the mixture is nearest to the *original* one.
 
-Earlier losses are seen, and can be compensated. The distance after every possible merge follows exactly from sums
-that change little from step to step, so that a step costs O(n^2 + n N) products of Gaussians in place of O(n^4).
+Earlier losses are seen, and can be compensated. The distance after every possible merge follows exactly from
+sums that change little from step to step, so that a step costs O(n^2 + n N) products of Gaussians in place of
+O(n^4).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _TINY = 1e-300  # what rounding below zero is raised to, before a logarithm
 
 
 class _Pairs(NamedTuple):
-    """Candidates (p,): slots first < second, whether the place is taken, and inner products of the merge m, all
-    relative to <f, f>."""
+    """Candidates (p,): slots first < second, whether the place is taken, and inner products of the merge m,
+    all relative to <f, f>."""
 
     first: torch.Tensor
     second: torch.Tensor
@@ -57,13 +58,13 @@ class NearestToOriginal:
         \langle g_{ij}, g_{ij}\rangle &= s - 2 r_i - 2 r_j + G_{ii} + G_{jj} + 2 G_{ij}
             + 2\big(\langle g, m\rangle - \langle w_i N_i + w_j N_j, m\rangle\big) + \langle m, m\rangle
 
-    After a merge the candidates of the new component are computed anew. In <g, m> of all others three terms change,
-    those of the two components that went and of the one that came, so that sums are enough and no table of
-    products with every component (n^3 / 2 numbers) has to be kept.
+    After a merge the candidates of the new component are computed anew. In <g, m> of all others three terms
+    change, those of the two components that went and of the one that came, so that sums are enough and no
+    table of products with every component (n^3 / 2 numbers) has to be kept.
 
-    Above `all_pairs` components only pairs near each other are candidates: each component with its `neighbours`
-    nearest, by the distance of the pair to its merge; a merged component inherits the partners of both its parts.
-    The greedy form, this criterion and these limits are our choice.
+    Above `all_pairs` components only pairs near each other are candidates: each component with its
+    `neighbours` nearest, by the distance of the pair to its merge; a merged component inherits the partners
+    of both its parts. The greedy form, this criterion and these limits are our choice.
     """
 
     gram: torch.Tensor  # G over <f, f>; 0 in rows and columns of empty slots
@@ -110,7 +111,8 @@ class NearestToOriginal:
         self._renew_pairs(i, j)
 
     def compact(self) -> None:
-        """Compact the slots, and what is kept about them; all pairs are candidates again once they are few."""
+        """Compact the slots, and what is kept about them; all pairs are candidates again once they are
+        few."""
         size = len(self.slots.used)
         kept = self.slots.compact()
         if self.restricted and self.slots.count <= self.all_pairs:

@@ -47,20 +47,24 @@ def pair_distance(metric: Distance) -> PairCost:
 
 
 def pair_ise(c: Components, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-    """Integrated squared error between the two weighted components and their weighted merge (Williams, 2003)."""
+    """Integrated squared error between the two weighted components and their weighted merge (Williams,
+    2003)."""
     return ise(*_log_inner_products(c, i, j))
 
 
 def _log_inner_products(
     c: Components, i: torch.Tensor, j: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """log <u, u>, log <u, m> and log <m, m> of the weighted pairs u and their weighted merges m, (p,) each."""
+    """log <u, u>, log <u, m> and log <m, m> of the weighted pairs u and their weighted merges m, (p,)
+    each."""
     a, b = c.at(i), c.at(j)
     m = merge(a, b)
     own = 2 * c.log_weights + log_self_products(c)
     both = math.log(2) + a.log_weights + b.log_weights + log_products_paired(a, b)
     pair = torch.stack([own[i], own[j], both]).logsumexp(0)
-    with_merge = torch.stack([part.log_weights + log_products_paired(part, m) for part in (a, b)]).logsumexp(0)
+    with_merge = torch.stack([part.log_weights + log_products_paired(part, m) for part in (a, b)]).logsumexp(
+        0
+    )
     return pair, m.log_weights + with_merge, 2 * m.log_weights + log_self_products(m)
 
 

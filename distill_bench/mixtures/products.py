@@ -1,9 +1,10 @@
 """Integrals of products of two Gaussians, for all pairs at once, in logs.
 
-Inside this package components lie side by side: the component axis is the last one, so that the arithmetic of a
-d x d matrix is d * d element-wise operations on long contiguous rows. Up to 16 dimensions a determinant and a
-quadratic form are found by element-wise elimination (for d <= 2 this is the closed form): on one CPU core about 30
-nanoseconds a pair at d = 4, where stacked LAPACK calls take 150 to 200. Above, stacked Cholesky factorisations.
+Inside this package components lie side by side: the component axis is the last one, so that the arithmetic of
+a d x d matrix is d * d element-wise operations on long contiguous rows. Up to 16 dimensions a determinant and
+a quadratic form are found by element-wise elimination (for d <= 2 this is the closed form): on one CPU core
+about 30 nanoseconds a pair at d = 4, where stacked LAPACK calls take 150 to 200. Above, stacked Cholesky
+factorisations.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ import torch
 
 from distill_bench.mixtures.gaussian import GaussianMixture
 
-__all__ = ["Components", "block_size", "log_determinant", "log_products", "log_products_paired", "log_self_products"]
+__all__ = [
+    "Components",
+    "block_size",
+    "log_determinant",
+    "log_products",
+    "log_products_paired",
+    "log_self_products",
+]
 
 _ELEMENTWISE = 16  # dimensions up to which elimination is element-wise
 _LOG_2PI = math.log(2 * math.pi)
@@ -68,7 +76,9 @@ def log_products(a: Components, b: Components) -> torch.Tensor:
         for rows in _blocks(a.size, max(1, chunk // right.size)):
             left = a.at(rows)
             means = left.means[:, :, None], right.means[:, None, :]
-            out[rows, columns] = _log_normal(*means, left.covariances[..., None], right.covariances[:, :, None])
+            out[rows, columns] = _log_normal(
+                *means, left.covariances[..., None], right.covariances[:, :, None]
+            )
     return out
 
 
@@ -136,8 +146,8 @@ def _eliminate(lower: list[list[torch.Tensor]], y: list[torch.Tensor]) -> tuple[
 
 
 def block_size(device: torch.device) -> int:
-    """Pairs at a time: on a GPU what fills it; on the CPU what its cache holds, and half of what makes torch start
-    its threads, which give little here and cost much on a busy machine (both measured)."""
+    """Pairs at a time: on a GPU what fills it; on the CPU what its cache holds, and half of what makes torch
+    start its threads, which give little here and cost much on a busy machine (both measured)."""
     return 2**14 if device.type == "cpu" else 2**22
 
 

@@ -36,20 +36,25 @@ SQUARED_ERROR = Objective(squared_error, best_weights_l2)
 def refine_weights(f: GaussianMixture, g: GaussianMixture, objective: Objective = ANGLE) -> GaussianMixture:
     """g with the best weights for its components, or g itself where rounding made them no better."""
     on_cpu, start = f.to("cpu").normalised(), g.to("cpu").normalised()
-    return _better(Problem(on_cpu, objective.loss), start, objective.best_weights(on_cpu, start)).to(f.means.device)
+    return _better(Problem(on_cpu, objective.loss), start, objective.best_weights(on_cpu, start)).to(
+        f.means.device
+    )
 
 
 def refine(
     f: GaussianMixture, g: GaussianMixture, objective: Objective = ANGLE, iterations: int = 200
 ) -> GaussianMixture:
-    """Alternate the best weights and at most `iterations` steps of L-BFGS over all parameters, in three rounds at
-    most; never worse than `g`. Moments are no longer preserved, and components of weight 0 are dropped.
+    """Alternate the best weights and at most `iterations` steps of L-BFGS over all parameters, in three
+    rounds at most; never worse than `g`. Moments are no longer preserved, and components of weight 0 are
+    dropped.
 
-    The work is done on the CPU, in coordinates in which f has mean 0 and covariance I (our choice: the minimiser
-    does not depend on them, and the optimiser becomes free of units).
+    The work is done on the CPU, in coordinates in which f has mean 0 and covariance I (our choice: the
+    minimiser does not depend on them, and the optimiser becomes free of units).
     """
     centre, factor = overall_mean(f), torch.linalg.cholesky(overall_covariance(f))
-    inverse = torch.linalg.solve_triangular(factor, torch.eye(f.dimension, dtype=factor.dtype).to(factor), upper=False)
+    inverse = torch.linalg.solve_triangular(
+        factor, torch.eye(f.dimension, dtype=factor.dtype).to(factor), upper=False
+    )
     problem = Problem(_transformed(f.normalised(), inverse, -inverse @ centre).to("cpu"), objective.loss)
     best = _transformed(g.normalised(), inverse, -inverse @ centre).to("cpu")
     for _ in range(_ROUNDS):

@@ -1,4 +1,5 @@
-"""The best weights for fixed components: a projection on the cone that they span, found without local minima."""
+"""The best weights for fixed components: a projection on the cone that they span, found without local
+minima."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ _STEPS = 100  # of the active-set method, for each component
 def cone_projection(h: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     r"""The minimiser of :math:`\tfrac12 v'Hv - b'v` over v >= 0: (L,).
 
-    H (L, L) is symmetric positive semi-definite and b (L,) in its range. Solved as a non-negative least-squares
-    problem on a root of H, so that a nearly singular H (components that almost coincide) does no harm.
+    H (L, L) is symmetric positive semi-definite and b (L,) in its range. Solved as a non-negative
+    least-squares problem on a root of H, so that a nearly singular H (components that almost coincide) does
+    no harm.
     """
     root, target = _root(h)
     return torch.from_numpy(nnls(root, target @ b.numpy(), maxiter=_STEPS * len(b))[0])
@@ -27,19 +29,20 @@ def cone_projection(h: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def best_weights(f: GaussianMixture, g: GaussianMixture) -> GaussianMixture:
     """g with the weights that minimise the angle to f; components whose weight is 0 are dropped.
 
-    The angle does not depend on the scale of v, so the projection of f on the cone that g's components span is the
-    exact minimiser over v >= 0. The same idea with a quadratic programme re-weights COWA's result (Chen, Chang and
-    Smith, 2010), there without the sign.
+    The angle does not depend on the scale of v, so the projection of f on the cone that g's components span
+    is the exact minimiser over v >= 0. The same idea with a quadratic programme re-weights COWA's result
+    (Chen, Chang and Smith, 2010), there without the sign.
     """
     h, b, log_scale = _gram(f, g)
     return _reweighted(g, cone_projection(h, b).log() - log_scale)
 
 
 def best_weights_l2(f: GaussianMixture, g: GaussianMixture) -> GaussianMixture:
-    """g with the weights, summing to 1, that minimise the integrated squared error; those that are 0 are dropped.
+    """g with the weights, summing to 1, that minimise the integrated squared error; those that are 0 are
+    dropped.
 
-    With K the Gram matrix of the differences g_l - f the error is v'Kv, and min v'Kv over v >= 0, 1'v = 1 has the
-    direction of the minimiser of v'Kv + s (1 - 1'v)^2 over v >= 0, for any s > 0.
+    With K the Gram matrix of the differences g_l - f the error is v'Kv, and min v'Kv over v >= 0, 1'v = 1 has
+    the direction of the minimiser of v'Kv + s (1 - 1'v)^2 over v >= 0, for any s > 0.
     """
     a, c = Components.of(f), Components.of(g)
     log_ff = (log_products(a, a) + f.log_weights[:, None] + f.log_weights).flatten().logsumexp(0)
@@ -53,7 +56,8 @@ def best_weights_l2(f: GaussianMixture, g: GaussianMixture) -> GaussianMixture:
 
 
 def _gram(f: GaussianMixture, g: GaussianMixture) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """H and b for g's components scaled to norm 1 (and f to norm 1 up to a factor), and their log norms (L,)."""
+    """H and b for g's components scaled to norm 1 (and f to norm 1 up to a factor), and their log norms
+    (L,)."""
     a, c = Components.of(f), Components.of(g)
     log_h = log_products(c, c)
     log_norm = log_h.diagonal() / 2

@@ -10,11 +10,11 @@ __all__ = ["LeastImportant"]
 
 
 class LeastImportant:
-    r"""Takes the component with the smallest :math:`w_i / \operatorname{tr} S_i` and merges it with the j of the
-    smallest :math:`(\mu_j - \mu_i)' S_i^{-1} (\mu_j - \mu_i)`.
+    r"""Takes the component with the smallest :math:`w_i / \operatorname{tr} S_i` and merges it with the j of
+    the smallest :math:`(\mu_j - \mu_i)' S_i^{-1} (\mu_j - \mu_i)`.
 
-    West (J. R. Statist. Soc. B, 1993) takes the smallest weight; the trace is the modified form that the later
-    literature compares with, as recalled.
+    West (J. R. Statist. Soc. B, 1993) takes the smallest weight; the trace is the modified form that the
+    later literature compares with, as recalled.
     """
 
     def __init__(self, slots: Slots) -> None:

@@ -16,8 +16,8 @@ BLOCKS = (((128, 5),), ((192, 5),), ((256, 3), (192, 3), (192, 3)))  # (channels
 class AlexNet(Network):
     """Five convolutions without normalisation in three blocks, max pooling after each, a linear classifier.
 
-    1,872,202 parameters at 32 pixels, 3 channels and K = 10. The embedding is the flattened map, so its length follows
-    the resolution (3,072 at 32 pixels).
+    1,872,202 parameters at 32 pixels, 3 channels and K = 10. The embedding is the flattened map, so its
+    length follows the resolution (3,072 at 32 pixels).
     """
 
     def __init__(self, *, channels: int, num_classes: int, resolution: int, copies: int = 1) -> None:

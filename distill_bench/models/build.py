@@ -20,9 +20,10 @@ __all__ = ["build"]
 def build(config: StudentConfig, *, channels: int, num_classes: int, resolution: int) -> nn.Module:
     """The network that `config` names, for square images of `resolution` pixels a side, on the CPU.
 
-    `forward(x)` gives logits (B, K), `forward(x, features=True)` gives `Features`. Width, depth and pooling are those
-    of ConvNet; the norm also that of VGG-11 and of the residual networks (AlexNet has none). Its parameters are always
-    the same: `reinitialise` it for others. UserError for an unknown name, or a network too deep for the images.
+    `forward(x)` gives logits (B, K), `forward(x, features=True)` gives `Features`. Width, depth and pooling
+    are those of ConvNet; the norm also that of VGG-11 and of the residual networks (AlexNet has none). Its
+    parameters are always the same: `reinitialise` it for others. UserError for an unknown name, or a network
+    too deep for the images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # the layers' constructors draw from it
@@ -35,7 +36,9 @@ def _named(config: StudentConfig, **shape: Any) -> nn.Module:
         return ConvNet(**shape, width=width, depth=depth, norm=config.norm, pooling=config.pooling)
     if config.name == "convnet6":
         width, depth = config.width, config.depth or 6
-        return ConvNet(**shape, width=width, depth=depth, norm=config.norm, pooling=config.pooling, any_size=True)
+        return ConvNet(
+            **shape, width=width, depth=depth, norm=config.norm, pooling=config.pooling, any_size=True
+        )
     if config.name == "alexnet":
         return AlexNet(**shape)
     if config.name == "vgg11":

@@ -26,9 +26,9 @@ OWN = (
 class TimmNetwork(nn.Module):
     """A model of timm, without its pretrained weights, trained one network at a time.
 
-    `Features.maps` are timm's intermediate features (its stages, or its blocks for transformers), the embedding is
-    what its classifier reads. UserError for a name that timm does not know, or a model that does not take images of
-    this size.
+    `Features.maps` are timm's intermediate features (its stages, or its blocks for transformers), the
+    embedding is what its classifier reads. UserError for a name that timm does not know, or a model that does
+    not take images of this size.
     """
 
     def __init__(self, name: str, *, channels: int, num_classes: int, resolution: int) -> None:

@@ -1,4 +1,5 @@
-"""Fresh parameters in place, from an explicit generator, in three kernels whatever the size of the network."""
+"""Fresh parameters in place, from an explicit generator, in three kernels whatever the size of the
+network."""
 
 from __future__ import annotations
 
@@ -22,10 +23,10 @@ LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
 class Randomiser:
     """Re-draws all parameters of one network in place, like PyTorch's default initialisation.
 
-    Convolutions and linear layers: weight and bias uniform in (-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what
-    kaiming_uniform with a = sqrt(5) amounts to; norms: weight 1, bias 0, running statistics reset. Parameters of other
-    kinds (timm's position embeddings, class tokens, layer scales) are uniform with the mean and the standard deviation
-    that they have when the randomiser is made: our choice.
+    Convolutions and linear layers: weight and bias uniform in (-1/sqrt(fan_in), 1/sqrt(fan_in)), which is
+    what kaiming_uniform with a = sqrt(5) amounts to; norms: weight 1, bias 0, running statistics reset.
+    Parameters of other kinds (timm's position embeddings, class tokens, layer scales) are uniform with the
+    mean and the standard deviation that they have when the randomiser is made: our choice.
 
     The parameters become views of one buffer `flat`, of their common type and device.
     """
@@ -68,7 +69,8 @@ def reinitialise(net: nn.Module, generator: torch.Generator) -> None:
 
 @torch.no_grad()
 def flatten_parameters(net: nn.Module) -> Tensor:
-    """Move the parameters of `net`, values kept, into one buffer that they become views of; returns the buffer.
+    """Move the parameters of `net`, values kept, into one buffer that they become views of; returns the
+    buffer.
 
     ValueError if they differ in type or device.
     """

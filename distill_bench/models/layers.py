@@ -1,9 +1,10 @@
 """Layers of M networks side by side.
 
-Axes: B images, M networks, C channels of one network, H x W positions. The networks share nothing: their channels
-are concatenated, (B, M C, H, W), and every parameter and buffer is concatenated on its first axis, so that
-`tensor.chunk(M)` gives each network's own. A convolution is then a grouped convolution, instance, group and batch
-normalisation are themselves, and the classifier is a batched product. With M = 1 these are the ordinary layers.
+Axes: B images, M networks, C channels of one network, H x W positions. The networks share nothing: their
+channels are concatenated, (B, M C, H, W), and every parameter and buffer is concatenated on its first axis,
+so that `tensor.chunk(M)` gives each network's own. A convolution is then a grouped convolution, instance,
+group and batch normalisation are themselves, and the classifier is a batched product. With M = 1 these are
+the ordinary layers.
 """
 
 from __future__ import annotations
@@ -25,11 +26,26 @@ class Convolution(nn.Conv2d):
     Input (B, M C_in, H, W), or (B, C_in, H, W): then all networks read the same channels.
     """
 
-    def __init__(self, incoming: int, outgoing: int, size: int, copies: int, *, bias: bool = True,
-                 padding: int | None = None, stride: int = 1) -> None:  # fmt: skip
+    def __init__(
+        self,
+        incoming: int,
+        outgoing: int,
+        size: int,
+        copies: int,
+        *,
+        bias: bool = True,
+        padding: int | None = None,
+        stride: int = 1,
+    ) -> None:
         padding = size // 2 if padding is None else padding
         super().__init__(
-            copies * incoming, copies * outgoing, size, stride=stride, padding=padding, groups=copies, bias=bias
+            copies * incoming,
+            copies * outgoing,
+            size,
+            stride=stride,
+            padding=padding,
+            groups=copies,
+            bias=bias,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +82,8 @@ class Classifier(nn.Linear):
 
 
 def normalisation(norm: Norm, channels: int, size: int, copies: int) -> nn.Module:
-    """The layer that follows a convolution with `channels` maps of `size` x `size` in each of `copies` networks.
+    """The layer that follows a convolution with `channels` maps of `size` x `size` in each of `copies`
+    networks.
 
     Instance norm is group norm with one channel a group, with affine parameters, as the field's code has it.
     """
@@ -92,7 +109,8 @@ def pool(x: Tensor, pooling: Pooling) -> Tensor:
 
 
 def _mean_of_four(x: Tensor) -> Tensor:
-    """avg_pool2d(x, 2) as two additions of halves: three times as fast on a CPU, forward and backward together."""
+    """avg_pool2d(x, 2) as two additions of halves: three times as fast on a CPU, forward and backward
+    together."""
     upper, lower = x.unflatten(2, (-1, 2)).unbind(3)
     left, right = (upper + lower).unflatten(3, (-1, 2)).unbind(4)
     return (left + right) * 0.25

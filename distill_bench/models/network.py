@@ -24,8 +24,8 @@ class Features(NamedTuple):
 class Network(nn.Module):
     """`copies` networks of one architecture, trained side by side (see `layers`); one by default.
 
-    `x` is (B, C, H, W). With M > 1 copies it may also be (M, B, C, H, W), each network's own images, and logits
-    are (M, B, K). With `features=True` (one network only) the result is `Features`.
+    `x` is (B, C, H, W). With M > 1 copies it may also be (M, B, C, H, W), each network's own images, and
+    logits are (M, B, K). With `features=True` (one network only) the result is `Features`.
     """
 
     def __init__(self, recipe: dict[str, Any], copies: int, resolution: int) -> None:
@@ -72,7 +72,8 @@ def halved(size: int, smallest: int, pooling: Pooling) -> tuple[int, Pooling]:
 
 
 def padded(size: int, channels: int) -> tuple[int, int]:
-    """(map size after the first convolution, extra padding): 28-pixel images of one channel become 32 x 32."""
+    """(map size after the first convolution, extra padding): 28-pixel images of one channel become 32 x
+    32."""
     return (32, 2) if (size, channels) == (28, 1) else (size, 0)
 
 

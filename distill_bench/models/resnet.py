@@ -1,4 +1,5 @@
-"""Residual networks (He et al., CVPR 2016) as the distillation literature evaluates with: ResNet-18 and ResNetAP-10."""
+"""Residual networks (He et al., CVPR 2016) as the distillation literature evaluates with: ResNet-18 and
+ResNetAP-10."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ class BasicBlock(nn.Module):
 class PooledBlock(nn.Module):
     """A basic block without strides: average pooling after its first convolution, and in its shortcut."""
 
-    def __init__(self, incoming: int, width: int, size: int, pooling: Pooling, norm: Norm, copies: int) -> None:
+    def __init__(
+        self, incoming: int, width: int, size: int, pooling: Pooling, norm: Norm, copies: int
+    ) -> None:
         super().__init__()
         self.pooling = pooling
         pooled = size if pooling is Pooling.none else size // 2
@@ -62,11 +65,11 @@ class PooledBlock(nn.Module):
 class ResNet18(Network):
     """A stem, four stages of two blocks (64, 128, 256, 512 channels), global average pooling, linear.
 
-    The stem is a convolution 3x3 up to 64 pixels, the same and max pooling 2x2 up to 128, and above a convolution 7x7
-    with stride 2 and max pooling 3x3 with stride 2 (the sizes as recalled). 11,173,962 parameters at 32 pixels, 3
-    channels and K = 10. `Features.maps` are the stages' outputs; the embedding has length 512. Departures: global
-    average pooling at every resolution (the published code pools 4x4, the same at 32 pixels), and a stride that would
-    leave a single position is 1 (only below 16 pixels).
+    The stem is a convolution 3x3 up to 64 pixels, the same and max pooling 2x2 up to 128, and above a
+    convolution 7x7 with stride 2 and max pooling 3x3 with stride 2 (the sizes as recalled). 11,173,962
+    parameters at 32 pixels, 3 channels and K = 10. `Features.maps` are the stages' outputs; the embedding has
+    length 512. Departures: global average pooling at every resolution (the published code pools 4x4, the same
+    at 32 pixels), and a stride that would leave a single position is 1 (only below 16 pixels).
     """
 
     def __init__(
@@ -89,7 +92,9 @@ class ResNet18(Network):
     def _stem(self, channels: int, resolution: int, norm: Norm, copies: int) -> tuple[list[nn.Module], int]:
         """The layers before the first stage, and the size of the map that they leave."""
         large, size = resolution > LARGE, resolution
-        first = Convolution(channels, STAGES[0], 7 if large else 3, copies, bias=False, stride=2 if large else 1)
+        first = Convolution(
+            channels, STAGES[0], 7 if large else 3, copies, bias=False, stride=2 if large else 1
+        )
         size = -(-size // 2) if large else size
         self.largest_map = STAGES[0] * size * size
         layers = [first, normalisation(norm, STAGES[0], size, copies), nn.ReLU(inplace=True)]
@@ -104,9 +109,9 @@ class ResNet18(Network):
 class ResNetAP10(Network):
     """A stem, four stages of one block (64, 128, 256, 512 channels), global average pooling, linear.
 
-    No convolution has a stride, and all pooling is average pooling. The stem is a convolution 7x7 and pooling 4x4 above
-    128 pixels, 3x3 and pooling 2x2 above 64, else 3x3 alone. Departure: a pooling that would leave a norm a single
-    position is left out (only below 16 pixels).
+    No convolution has a stride, and all pooling is average pooling. The stem is a convolution 7x7 and pooling
+    4x4 above 128 pixels, 3x3 and pooling 2x2 above 64, else 3x3 alone. Departure: a pooling that would leave
+    a norm a single position is left out (only below 16 pixels).
     """
 
     def __init__(

@@ -10,15 +10,22 @@ from distill_bench.models.network import Network, halved, padded, sequence
 
 __all__ = ["VGG11"]
 
-BLOCKS = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the convolutions up to each pooling
+BLOCKS = (
+    (64,),
+    (128,),
+    (256, 256),
+    (512, 512),
+    (512, 512),
+)  # channels of the convolutions up to each pooling
 
 
 class VGG11(Network):
-    """Eight convolutions 3x3 with bias, norm and ReLU in five blocks, max pooling after each, a linear classifier.
+    """Eight convolutions 3x3 with bias, norm and ReLU in five blocks, max pooling after each, a linear
+    classifier.
 
-    9,231,114 parameters at 32 pixels, 3 channels, K = 10, with norm. Departures, for sizes that the published code
-    does not take: the classifier reads the flattened map whatever its size, and a pooling that would leave the
-    next norm a single position is left out.
+    9,231,114 parameters at 32 pixels, 3 channels, K = 10, with norm. Departures, for sizes that the published
+    code does not take: the classifier reads the flattened map whatever its size, and a pooling that would
+    leave the next norm a single position is left out.
     """
 
     def __init__(

@@ -68,8 +68,8 @@ def without_ipc(setting: str) -> str:
 def series_of(results: Iterable[Result]) -> list[Series]:
     """All metrics of all cells, in the order in which they are met.
 
-    Runs are joined when they differ in nothing but the seed (equal `cell_id`, equal data). Cells that differ in
-    their config although their labels are equal stay apart, and `variant` says in what they differ. The
+    Runs are joined when they differ in nothing but the seed (equal `cell_id`, equal data). Cells that differ
+    in their config although their labels are equal stay apart, and `variant` says in what they differ. The
     accuracy on the whole training set is the method `full`, and belongs to all methods alike.
     """
     found: dict[tuple[str, ...], Series] = {}
@@ -86,7 +86,9 @@ def _series_of_run(result: Result) -> Iterator[Series]:
     config.pop("seed", None)
     for measure in result.measures:
         full = measure.name == "full_data_accuracy"
-        labels = {key: value for key, value in result.labels.items() if key not in ("ipc", "student", "generator")}
+        labels = {
+            key: value for key, value in result.labels.items() if key not in ("ipc", "student", "generator")
+        }
         shared = {key: value for key, value in config.items() if key not in ("method", "ipc", "generator")}
         yield Series(
             method=FULL if full else result.method,
@@ -109,7 +111,9 @@ def _metric_name(measure: Measure) -> str:
 
 
 def _software(provenance: Mapping[str, Any]) -> str:
-    words = [f"{key} {provenance[key]}" for key in ("distill_bench", "torch", "commit") if provenance.get(key)]
+    words = [
+        f"{key} {provenance[key]}" for key in ("distill_bench", "torch", "commit") if provenance.get(key)
+    ]
     return ", ".join(words)
 
 

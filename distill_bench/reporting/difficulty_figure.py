@@ -25,8 +25,8 @@ def draw_difficulty(
 ) -> None:
     """Write a PNG of the histograms of `originals`, `pool` and `selection`, all classes together.
 
-    Left: difficulty itself, on a logarithmic axis of shares, since most images are easy. Right: the scale on which
-    the selection is made, with the shares that were wanted (`quotas`, images of each bin) as a line.
+    Left: difficulty itself, on a logarithmic axis of shares, since most images are easy. Right: the scale on
+    which the selection is made, with the shares that were wanted (`quotas`, images of each bin) as a line.
     """
 
     def draw(figure: Figure, panels: list[Axes]) -> None:

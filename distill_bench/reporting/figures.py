@@ -38,11 +38,23 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _MARKERS = "osD^vP*X<>"
 _MOST_PANELS = 12
 _STYLE: dict[Any, Any] = {
-    "font.size": 9, "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4",
-    "axes.axisbelow": True, "legend.frameon": False, "figure.facecolor": "white", "font.family": "DejaVu Sans",
-    "savefig.facecolor": "white", "axes.edgecolor": "#888888", "xtick.color": "#444444", "ytick.color": "#444444",
-}  # fmt: skip
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "savefig.facecolor": "white",
+    "axes.edgecolor": "#888888",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+}
 
 
 def accuracy_against_ipc(path: Path, results: Iterable[Result], reference: Sequence[Reference] = ()) -> bool:
@@ -61,7 +73,9 @@ def accuracy_of_table(path: Path, table: Sequence[Row]) -> bool:
     return _against(path, table, ("accuracy",), size, "images per class")
 
 
-def error_against_components(path: Path, results: Iterable[Result], reference: Sequence[Reference] = ()) -> bool:
+def error_against_components(
+    path: Path, results: Iterable[Result], reference: Sequence[Reference] = ()
+) -> bool:
     """Write a PNG of distance and of integrated squared error against the components that are left.
 
     Drawn as `accuracy_against_ipc`. Returns False, and writes nothing, if there is none to show.
@@ -98,14 +112,18 @@ def curves(path: Path, points: Iterable[Mapping[str, Any]]) -> bool:
 def _curve(axes: Axes, trace: Sequence[tuple[int, float]], colour: str) -> None:
     steps, values = [step for step, _ in trace], [value for _, value in trace]
     finite = [value for value in values if math.isfinite(value)]
-    axes.plot(steps, values, color=colour, linewidth=1.5, marker="o" if len(steps) == 1 else None, markersize=4)
+    axes.plot(
+        steps, values, color=colour, linewidth=1.5, marker="o" if len(steps) == 1 else None, markersize=4
+    )
     if min(finite) > 0 and max(finite) > 50 * min(finite):
         axes.set_yscale("log")
     axes.set_xlabel("step", labelpad=1, fontsize=8)
     axes.locator_params(axis="x", nbins=5, integer=True)
 
 
-def _against(path: Path, table: Sequence[Row], metrics: Sequence[str], size: re.Pattern[str], label: str) -> bool:
+def _against(
+    path: Path, table: Sequence[Row], metrics: Sequence[str], size: re.Pattern[str], label: str
+) -> bool:
     """One panel for each (family, metric, protocol, profile) that was measured at some size."""
     panels: dict[tuple[str, ...], dict[str, dict[int, Row]]] = {}
     for row in table:
@@ -127,13 +145,17 @@ def _against(path: Path, table: Sequence[Row], metrics: Sequence[str], size: re.
                 panel.axhline(ceiling, color="#777777", linestyle="--", linewidth=1, zorder=1)
             _dress(panel, place, lines, sizes)
             panel.set_xlabel(label)
-        papers = any(r.paper is not None for p in panels.values() for line in p.values() for r in line.values())
+        papers = any(
+            r.paper is not None for p in panels.values() for line in p.values() for r in line.values()
+        )
         _legend(figure, names, papers, any(_ceiling(table, place) for place in panels))
 
     return save_figure(path, len(panels), (4.2, 3.1), draw)
 
 
-def _lines(axes: Axes, lines: Mapping[str, Mapping[int, Row]], names: Sequence[str], sizes: Sequence[int]) -> None:
+def _lines(
+    axes: Axes, lines: Mapping[str, Mapping[int, Row]], names: Sequence[str], sizes: Sequence[int]
+) -> None:
     """Every method a little aside of the next, so that bars do not hide one another."""
     for name, measured in lines.items():
         index = names.index(name)
@@ -142,27 +164,45 @@ def _lines(axes: Axes, lines: Mapping[str, Mapping[int, Row]], names: Sequence[s
         ours = [(sizes.index(size) + aside, row) for size, row in sorted(measured.items())]
         xs, bars = [x for x, _ in ours], [row.std or 0.0 for _, row in ours]
         means = [row.mean or 0.0 for _, row in ours]
-        axes.errorbar(xs, means, bars, color=colour, marker=marker, markersize=5, linewidth=1.5, capsize=2.5, ls=dash)
+        axes.errorbar(
+            xs, means, bars, color=colour, marker=marker, markersize=5, linewidth=1.5, capsize=2.5, ls=dash
+        )
         papers = [(x, row) for x, row in ours if row.paper is not None]
         if papers:
             xs, bars = [x for x, _ in papers], [row.paper_std or 0.0 for _, row in papers]
             values = [row.paper or 0.0 for _, row in papers]
             axes.errorbar(xs, values, bars, color=colour, linestyle="none", elinewidth=0.8)
-            axes.plot(xs, values, color=colour, marker=marker, markersize=8, markerfacecolor="none", linestyle="none")
+            axes.plot(
+                xs,
+                values,
+                color=colour,
+                marker=marker,
+                markersize=8,
+                markerfacecolor="none",
+                linestyle="none",
+            )
 
 
 def _look(index: int) -> tuple[str, str, Literal["-", "--"]]:
     """Colour, marker and line of the method at this place: dashed where the colours start again."""
-    return PALETTE[index % len(PALETTE)], _MARKERS[index % len(_MARKERS)], "-" if index < len(PALETTE) else "--"
+    return (
+        PALETTE[index % len(PALETTE)],
+        _MARKERS[index % len(_MARKERS)],
+        "-" if index < len(PALETTE) else "--",
+    )
 
 
 def _ceiling(table: Sequence[Row], place: tuple[str, ...]) -> float | None:
     family, metric, *labels = place
-    found = (r for r in table if r.method == FULL and r.setting == family and [r.protocol, r.profile] == labels)
+    found = (
+        r for r in table if r.method == FULL and r.setting == family and [r.protocol, r.profile] == labels
+    )
     return next((row.mean for row in found), None) if metric == "accuracy" else None
 
 
-def _dress(axes: Axes, place: tuple[str, ...], lines: Mapping[str, Mapping[int, Row]], sizes: Sequence[int]) -> None:
+def _dress(
+    axes: Axes, place: tuple[str, ...], lines: Mapping[str, Mapping[int, Row]], sizes: Sequence[int]
+) -> None:
     family, metric, protocol, profile = place
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.set_xlim(-0.4, len(sizes) - 0.6)
@@ -182,8 +222,18 @@ def _legend(figure: Figure, names: Sequence[str], papers: bool, ceiling: bool) -
         for name, (colour, marker, dash) in zip(names, looks, strict=True)
     ]
     if papers:
-        handles.append(Line2D([], [], color="#555555", marker="o", markersize=7, markerfacecolor="none",
-                              linestyle="none", label="paper"))  # fmt: skip
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color="#555555",
+                marker="o",
+                markersize=7,
+                markerfacecolor="none",
+                linestyle="none",
+                label="paper",
+            )
+        )
     if ceiling:
         handles.append(Line2D([], [], color="#777777", linestyle="--", label="full data"))
     columns = min(len(handles), max(2, round(figure.get_figwidth() / 1.3)))
@@ -191,7 +241,9 @@ def _legend(figure: Figure, names: Sequence[str], papers: bool, ceiling: bool) -
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
-def save_figure(path: Path, count: int, size: tuple[float, float], draw: Callable[[Figure, list[Axes]], None]) -> bool:
+def save_figure(
+    path: Path, count: int, size: tuple[float, float], draw: Callable[[Figure, list[Axes]], None]
+) -> bool:
     """A figure of `count` panels, up to three in a row, the same bytes for the same content."""
     from matplotlib.figure import Figure
 
@@ -204,7 +256,9 @@ def save_figure(path: Path, count: int, size: tuple[float, float], draw: Callabl
             spare.remove()
         draw(figure, panels[:count])
         metadata = {"Software": None}
-        write_with(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120, metadata=metadata))
+        write_with(
+            path, lambda temporary: figure.savefig(temporary, format="png", dpi=120, metadata=metadata)
+        )
     return True
 
 

@@ -45,7 +45,9 @@ def image_grid(path: Path, images: np.ndarray, class_names: Sequence[str]) -> No
     columns = _columns(len(shown), block + _MARGIN, high + _GAP)
     lines = math.ceil(len(shown) / columns)
     top = _MARGIN + 2 * _FONT
-    width = max(2 * _MARGIN + columns * (block + _MARGIN) - _MARGIN, math.ceil(font.getlength(title)) + 2 * _MARGIN)
+    width = max(
+        2 * _MARGIN + columns * (block + _MARGIN) - _MARGIN, math.ceil(font.getlength(title)) + 2 * _MARGIN
+    )
     canvas = Image.new("RGB", (width, top + lines * (high + _GAP) + _MARGIN - _GAP), "white")
     draw = ImageDraw.Draw(canvas)
     draw.text((_MARGIN, _MARGIN), title, fill="#555555", font=font)
@@ -64,7 +66,9 @@ def _tile(image: np.ndarray) -> Picture:
     from PIL import Image
 
     pixels = np.rint(np.clip(np.nan_to_num(image), 0, 1) * 255).astype(np.uint8)
-    tile = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)))
+    tile = Image.fromarray(
+        np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0))
+    )
     side = max(tile.size)
     if side > 128:
         return tile.resize((tile.width * 128 // side, tile.height * 128 // side), Image.Resampling.LANCZOS)
@@ -102,4 +106,6 @@ def _font(size: int) -> FreeTypeFont:
     import matplotlib
     from PIL import ImageFont
 
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    return ImageFont.truetype(
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
+    )

@@ -59,7 +59,9 @@ class Pivot:
     @property
     def compared(self) -> bool:
         """Whether a paper's number stands beside any of the cells."""
-        return any(r.paper is not None for s in self.sections for line in s.lines.values() for r in line.values())
+        return any(
+            r.paper is not None for s in self.sections for line in s.lines.values() for r in line.values()
+        )
 
 
 def pivots(rows: Iterable[Row]) -> list[Pivot]:

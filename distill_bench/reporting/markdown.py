@@ -12,7 +12,18 @@ from distill_bench.reporting.row import Row
 
 __all__ = ["markdown"]
 
-_COLUMNS = ("setting", "method", "ours", "seeds × nets", "95 %", "paper", "mark", "gap", "protocol", "profile")
+_COLUMNS = (
+    "setting",
+    "method",
+    "ours",
+    "seeds × nets",
+    "95 %",
+    "paper",
+    "mark",
+    "gap",
+    "protocol",
+    "profile",
+)
 _RIGHT = frozenset({"ours", "seeds × nets", "95 %", "paper", "gap"})
 
 
@@ -84,10 +95,16 @@ def _notes(rows: Sequence[Row]) -> list[str]:
         "gap: ours minus the paper's; at a glance: the paper's number in brackets, the best of ours in bold",
     ]
     scaled = sorted({row.profile for row in measured if row.profile not in ("", "paper")})
-    notes += [f"profile {p}: scaled down from the paper's sizes; its gaps say nothing of the paper" for p in scaled]
+    notes += [
+        f"profile {p}: scaled down from the paper's sizes; its gaps say nothing of the paper" for p in scaled
+    ]
     notes += [f"mark {mark}: {MARKS[mark]}" for mark in MARKS if any(row.mark == mark for row in rows)]
     notes += [f"paper's numbers from: {_listing(rows, 'source')}"] if any(row.source for row in rows) else []
-    notes += [f"paper's protocol: {_listing(rows, 'paper_protocol')}"] if any(r.paper_protocol for r in rows) else []
+    notes += (
+        [f"paper's protocol: {_listing(rows, 'paper_protocol')}"]
+        if any(r.paper_protocol for r in rows)
+        else []
+    )
     if measured:
         notes += [f"measured on: {_distinct(row.device for row in measured)}"]
         notes += [f"measured with: {_distinct(row.software for row in measured)}"]

@@ -24,14 +24,16 @@ _ORIGINAL, _REDUCED = "#666666", PALETTE[1]
 def draw_mixture(path: Path, original: MixtureArrays, reduced: MixtureArrays) -> None:
     """Write a PNG of both densities.
 
-    In one dimension: the original as an area, the reduced one as a line, and each of its weighted components as a
-    thin line. Above: contours of both side by side, with the one-sigma ellipse of each component; for d > 2 those
-    of the marginal of the first two coordinates.
+    In one dimension: the original as an area, the reduced one as a line, and each of its weighted components
+    as a thin line. Above: contours of both side by side, with the one-sigma ellipse of each component; for d
+    > 2 those of the marginal of the first two coordinates.
     """
     if original[1].shape[1] == 1:
         save_figure(path, 1, (7.0, 3.8), lambda _, panels: _draw_curves(panels[0], original, reduced))
     else:
-        save_figure(path, 2, (4.2, 4.0), lambda figure, panels: _draw_contours(figure, panels, original, reduced))
+        save_figure(
+            path, 2, (4.2, 4.0), lambda figure, panels: _draw_contours(figure, panels, original, reduced)
+        )
 
 
 def _draw_curves(panel: Axes, original: MixtureArrays, reduced: MixtureArrays) -> None:
@@ -50,15 +52,21 @@ def _draw_curves(panel: Axes, original: MixtureArrays, reduced: MixtureArrays) -
     panel.legend([handles[k] for k in order], [labels[k] for k in order])
 
 
-def _draw_contours(figure: Figure, panels: list[Axes], original: MixtureArrays, reduced: MixtureArrays) -> None:
+def _draw_contours(
+    figure: Figure, panels: list[Axes], original: MixtureArrays, reduced: MixtureArrays
+) -> None:
     d = original[1].shape[1]
     original, reduced = ((w, m[:, :2], s[:, :2, :2]) for w, m, s in (original, reduced))
     low, high = _frame(2.5, original, reduced)
     x, y = (np.linspace(low[k], high[k], 161) for k in range(2))
     points = np.stack(np.meshgrid(x, y), -1)
-    densities = [_densities(mixture, points.reshape(-1, 2)).sum(0).reshape(161, 161) for mixture in (original, reduced)]
+    densities = [
+        _densities(mixture, points.reshape(-1, 2)).sum(0).reshape(161, 161) for mixture in (original, reduced)
+    ]
     levels = np.linspace(0, max(density.max() for density in densities), 11)[1:-1]
-    shown = zip(panels, ("original", "reduced"), (original, reduced), densities, (_ORIGINAL, _REDUCED), strict=True)
+    shown = zip(
+        panels, ("original", "reduced"), (original, reduced), densities, (_ORIGINAL, _REDUCED), strict=True
+    )
     for panel, name, mixture, density, colour in shown:
         panel.contour(x, y, density, levels=levels, colors=colour, linewidths=0.7, alpha=0.7)
         for ellipse in _ellipses(mixture):
@@ -74,7 +82,8 @@ def _components(mixture: MixtureArrays) -> str:
 
 
 def _frame(reach: float, *mixtures: MixtureArrays) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest value shown, (d,) each: `reach` standard deviations around every component."""
+    """The lowest and the highest value shown, (d,) each: `reach` standard deviations around every
+    component."""
     deviations = [np.sqrt(np.diagonal(s, axis1=1, axis2=2)) for _, _, s in mixtures]
     low = np.concatenate([m - reach * e for (_, m, _), e in zip(mixtures, deviations, strict=True)]).min(0)
     high = np.concatenate([m + reach * e for (_, m, _), e in zip(mixtures, deviations, strict=True)]).max(0)

@@ -28,7 +28,8 @@ def single(value: float, name: str) -> str:
 
 
 def mean_std(mean: float, std: float | None, name: str) -> str:
-    """``mean ± std`` with two digits of the deviation (one decimal for percentages); no deviation, no sign."""
+    """``mean ± std`` with two digits of the deviation (one decimal for percentages); no deviation, no
+    sign."""
     if not std:
         return single(mean, name)
     if metric_of(name).unit == "%":

@@ -33,7 +33,8 @@ class Reference:
 
 
 def reference_folder(results_root: Path) -> Path:
-    """Where the reference files lie: under `results_root`, in this checkout, or inside the installed package."""
+    """Where the reference files lie: under `results_root`, in this checkout, or inside the installed
+    package."""
     package = Path(__file__).resolve().parent.parent
     places = [root / "reference" for root in (results_root, package.parent / "results", package)]
     return next((place for place in places if place.is_dir()), places[0])
@@ -57,7 +58,9 @@ def reference_file(file: Path) -> list[Reference]:
             except (TypeError, ValueError):
                 raise UserError(f"{file}, line {reader.line_num}: value and std must be numbers") from None
             if row["mark"] not in MARKS:
-                raise UserError(f"{file}, line {reader.line_num}: mark={row['mark']}: must be {', '.join(MARKS)}")
+                raise UserError(
+                    f"{file}, line {reader.line_num}: mark={row['mark']}: must be {', '.join(MARKS)}"
+                )
             words = {key: row[key] for key in ("method", "setting", "metric", "protocol", "source", "mark")}
             numbers.append(Reference(**words, value=value, std=std))
     return numbers

@@ -29,9 +29,9 @@ _GALLERY = 24  # products shown for each task
 def write_report(runs_root: Path, results_root: Path, out: Path) -> Path:
     """Write the report of every run under `runs_root` to `out`, and return `out`.
 
-    The papers' numbers come from `results_root/reference`. Everything is inside the one file: pictures as data
-    URIs, styles inline; all text from files is escaped. Result files that cannot be read are named in it. The
-    same files give the same report.
+    The papers' numbers come from `results_root/reference`. Everything is inside the one file: pictures as
+    data URIs, styles inline; all text from files is escaped. Result files that cannot be read are named in
+    it. The same files give the same report.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -44,10 +44,15 @@ def write_report(runs_root: Path, results_root: Path, out: Path) -> Path:
     results = read_results(runs_root, warn)
     reference = read_reference(reference_folder(results_root))
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals.update(heading=heading, gap_text=gap_text, shade=shade, metric_of=metric_of, FULL=FULL)
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        heading=heading, gap_text=gap_text, shade=shade, metric_of=metric_of, FULL=FULL
+    )
     names = sorted({result.task for result in results})
     tasks = [_task(name, [result for result in results if result.task == name], reference) for name in names]
     page = environment.get_template("report.html.j2").render(
@@ -60,8 +65,9 @@ def write_report(runs_root: Path, results_root: Path, out: Path) -> Path:
 def shade(row: Row) -> str:
     """The colour class of a row's gap: ``better-1`` .. ``better-3``, ``worse-1`` .. ``worse-3``, or ``even``.
 
-    Better and worse follow the metric's direction. Within one standard deviation of the gap it is even; beyond,
-    steps 2 and 3 begin at 3 and 10 percentage points, for other metrics at 10 and 50 % of the paper's value.
+    Better and worse follow the metric's direction. Within one standard deviation of the gap it is even;
+    beyond, steps 2 and 3 begin at 3 and 10 percentage points, for other metrics at 10 and 50 % of the paper's
+    value.
     """
     ahead = None if row.gap is None else gain(row.gap, row.metric)
     if ahead is None or abs(ahead) <= row.noise or ahead == 0:
@@ -106,8 +112,14 @@ class _Task:
 def _task(name: str, results: Sequence[Result], reference: Sequence[Reference]) -> _Task:
     measured = [row for row in rows(results, reference) if row.mean is not None]
     figures = [
-        ("Accuracy against images per class", _drawn(lambda p: accuracy_against_ipc(p, results, reference), _FIGURE)),
-        ("Error against components left", _drawn(lambda p: error_against_components(p, results, reference), _FIGURE)),
+        (
+            "Accuracy against images per class",
+            _drawn(lambda p: accuracy_against_ipc(p, results, reference), _FIGURE),
+        ),
+        (
+            "Error against components left",
+            _drawn(lambda p: error_against_components(p, results, reference), _FIGURE),
+        ),
     ]
     runs = sorted((_run(result, reference) for result in results), key=_order)
     pictured = _first_seeds(runs)

@@ -16,9 +16,19 @@ __all__ = ["Result", "parse_result", "read_result", "read_results", "say"]
 
 SCHEMA = 1
 _FIELDS = {
-    "run_id": str, "cell_id": str, "task": str, "method": str, "paper": str, "summary": str, "labels": dict,
-    "seed": int, "config": dict, "measures": list, "artifacts": dict, "provenance": dict,
-}  # fmt: skip
+    "run_id": str,
+    "cell_id": str,
+    "task": str,
+    "method": str,
+    "paper": str,
+    "summary": str,
+    "labels": dict,
+    "seed": int,
+    "config": dict,
+    "measures": list,
+    "artifacts": dict,
+    "provenance": dict,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +81,8 @@ def read_results(runs_root: Path, warn: Callable[[str], None] = say) -> list[Res
 
 
 def read_result(folder: Path) -> Result:
-    """The result of the run in `folder`. Raises ValueError saying what is wrong, FileNotFoundError if there is none."""
+    """The result of the run in `folder`. Raises ValueError saying what is wrong, FileNotFoundError if there
+    is none."""
     try:
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -97,8 +108,12 @@ def parse_result(content: Any, folder: Path) -> Result:
         measures = [Measure(**measure) for measure in content["measures"]]
     except TypeError as error:
         raise ValueError(f"not a result: wrong measure ({error})") from None
-    return Result(**{key: content[key] for key in _FIELDS if key != "measures"}, measures=measures, folder=folder)
+    return Result(
+        **{key: content[key] for key in _FIELDS if key != "measures"}, measures=measures, folder=folder
+    )
 
 
 def _is_point(point: Any) -> bool:
-    return isinstance(point, dict) and isinstance(point.get("phase"), str) and isinstance(point.get("step"), int)
+    return (
+        isinstance(point, dict) and isinstance(point.get("phase"), str) and isinstance(point.get("step"), int)
+    )

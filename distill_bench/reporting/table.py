@@ -30,9 +30,9 @@ _COLUMNS = [field.name for field in fields(Row)]
 def rows(results: Iterable[Result], reference: Sequence[Reference] = ()) -> list[Row]:
     """One row for each metric of each cell, with the paper's number where `reference` has one.
 
-    A number of `reference` that nothing measured has a row without ours. Where several papers tabulate the same
-    number, one that was verified wins, then the first. Sorted by metric, setting and method; methods in the order of
-    `reference`, then of `results`.
+    A number of `reference` that nothing measured has a row without ours. Where several papers tabulate the
+    same number, one that was verified wins, then the first. Sorted by metric, setting and method; methods in
+    the order of `reference`, then of `results`.
     """
     papers: dict[tuple[str, str, str, bool], Row] = {}
     for number in sorted(reference, key=lambda number: number.mark != "verified"):
@@ -85,7 +85,9 @@ def read_table(file: Path) -> list[Row]:
         try:
             return [_row_of(line) for line in reader]
         except (TypeError, ValueError) as error:
-            raise UserError(f"{file}, line {reader.line_num}: {error}; mend the file or move it away") from None
+            raise UserError(
+                f"{file}, line {reader.line_num}: {error}; mend the file or move it away"
+            ) from None
 
 
 def _beside(row: Row, papers: Mapping[tuple[str, str, str, bool], Row]) -> Row:

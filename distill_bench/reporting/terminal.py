@@ -24,7 +24,8 @@ __all__ = ["pivot", "run_table", "show_result", "show_sweep"]
 
 
 def show_result(result: Mapping[str, Any], runs_root: Path, console: Console | None = None) -> None:
-    """Print the measures of one run, and where its files lie. `result` is the content of its `result.json`."""
+    """Print the measures of one run, and where its files lie. `result` is the content of its
+    `result.json`."""
     from rich.markup import escape
 
     run = parse_result(result, runs_root / str(result["run_id"]))
@@ -37,12 +38,17 @@ def show_result(result: Mapping[str, Any], runs_root: Path, console: Console | N
 
 
 def show_sweep(
-    run_ids: Sequence[str], runs_root: Path, results_root: Path, experiment: str, console: Console | None = None
+    run_ids: Sequence[str],
+    runs_root: Path,
+    results_root: Path,
+    experiment: str,
+    console: Console | None = None,
 ) -> None:
-    """Print the table of the finished runs of a sweep; for an experiment, merge it into the experiment's table.
+    """Print the table of the finished runs of a sweep; for an experiment, merge it into the experiment's
+    table.
 
-    ``datadam_table1`` is kept as `datadam/table1.md` and `.csv` under `results_root`, beside the paper's numbers,
-    with a figure of accuracy against images per class where there is one to draw.
+    ``datadam_table1`` is kept as `datadam/table1.md` and `.csv` under `results_root`, beside the paper's
+    numbers, with a figure of accuracy against images per class where there is one to draw.
     """
     from rich.markup import escape
 
@@ -65,7 +71,8 @@ def show_sweep(
 
 
 def sizes(results: Sequence[Result]) -> list[str]:
-    """What all these runs share of the evaluation's size, e.g. ``convnet of width 32``, ``E = 150``, ``3 networks``."""
+    """What all these runs share of the evaluation's size, e.g. ``convnet of width 32``, ``E = 150``, ``3
+    networks``."""
     found = []
     for words, group, keys in (
         ("{} of width {}", "student", ("name", "width")),
@@ -90,8 +97,8 @@ def _show_pictures(results: Sequence[Result], console: Console) -> None:
 
 
 def pivot(results: Iterable[Result]) -> Group:
-    """Methods down, settings across, mean ± std; a table for each data set, protocol and profile. The best of each
-    column is bold; the whole training set has its own row."""
+    """Methods down, settings across, mean ± std; a table for each data set, protocol and profile. The best of
+    each column is bold; the whole training set has its own row."""
     from rich.console import Group
 
     return Group(*(part for layout in pivots(rows(results)) for part in _pivot_table(layout)))
@@ -128,7 +135,9 @@ def _pivot_table(layout: Pivot) -> list[Table | str]:
         table.add_row(f"[cyan]{escape(heading(section.metric))}[/]", count)
         for name, line in section.lines.items():
             full = any(row.method == FULL for row in line.values())
-            cells = [_cell(line.get(c), section.best.get(c) == name, bool(section.count)) for c in layout.columns]
+            cells = [
+                _cell(line.get(c), section.best.get(c) == name, bool(section.count)) for c in layout.columns
+            ]
             table.add_row(f"  {escape(name)}", *cells, style="dim" if full else None)
         table.add_section()
     return [f"\n[bold]{escape(layout.title)}[/]", "[dim]mean ± std, n = seeds × repeats of each[/]\n", table]

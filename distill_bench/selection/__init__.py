@@ -1,4 +1,5 @@
-"""Selection by difficulty: how hard an image is for a classifier, and a draw that follows a wanted histogram of it."""
+"""Selection by difficulty: how hard an image is for a classifier, and a draw that follows a wanted histogram
+of it."""
 
 from distill_bench.selection.choose import Choice, fill_bins, most_extreme, most_or_least_confident
 from distill_bench.selection.histogram import BINS, bin_numbers, divergence, histogram, largest_remainder

@@ -1,7 +1,7 @@
 """Which images of a class's pool are kept.
 
-Each image has a random key of its own, and draws follow the order of the keys: which images are kept does not depend
-on the order in which the pool comes. Legend: M images of the pool, B bins.
+Each image has a random key of its own, and draws follow the order of the keys: which images are kept does not
+depend on the order in which the pool comes. Legend: M images of the pool, B bins.
 """
 
 from __future__ import annotations
@@ -43,18 +43,22 @@ def most_extreme(difficulty_M: Tensor, keys_M: Tensor, count: int, *, hardest: b
 
 
 def most_or_least_confident(difficulty_M: Tensor, right_M: Tensor, keys_M: Tensor, count: int) -> Choice:
-    """Of the images that the classifier gets right, the `count` most confident, or for a `count` of 50 and more the
-    least confident: the rule of another diffusion distiller, CaO2, as recalled (it leaves 10 to 50 open).
+    """Of the images that the classifier gets right, the `count` most confident, or for a `count` of 50 and
+    more the least confident: the rule of another diffusion distiller, CaO2, as recalled (it leaves 10 to 50
+    open).
 
     If there are fewer, the easiest of the others fill up.
     """
     least = count > CONFIDENT_UP_TO
-    rank_M = torch.where(right_M, -difficulty_M if least else difficulty_M, difficulty_M + 2)  # difficulty is in [0, 1]
+    rank_M = torch.where(
+        right_M, -difficulty_M if least else difficulty_M, difficulty_M + 2
+    )  # difficulty is in [0, 1]
     return Choice(most_extreme(rank_M, keys_M, count, hardest=False).kept, max(0, count - int(right_M.sum())))
 
 
 def places_in_group(groups_M: Tensor, keys_M: Tensor) -> Tensor:
-    """The place 0, 1, ... of each image among those of its group (whole numbers), in the order of the keys."""
+    """The place 0, 1, ... of each image among those of its group (whole numbers), in the order of the
+    keys."""
     by_key = keys_M.argsort()
     order = by_key[groups_M[by_key].argsort(stable=True)]
     counts = groups_M.bincount()

@@ -27,11 +27,13 @@ def histogram(numbers_M: Tensor) -> Tensor:
 
 
 def divergence(p_B: Tensor, q_B: Tensor, smoothing: float = 0.0) -> Tensor:
-    r"""Kullback-Leibler divergence in bits of two histograms, each normalised after `smoothing` is added to its bins.
+    r"""Kullback-Leibler divergence in bits of two histograms, each normalised after `smoothing` is added to
+    its bins.
 
     .. math:: KL(p \| q) = \sum_k p_k \log_2 (p_k / q_k)
 
-    An empty bin of p adds nothing; an empty bin of q that p has images in makes it infinite. Leading axes broadcast.
+    An empty bin of p adds nothing; an empty bin of q that p has images in makes it infinite. Leading axes
+    broadcast.
     """
     p_B, q_B = (counts.double() + smoothing for counts in (p_B, q_B))
     p_B, q_B = p_B / p_B.sum(-1, keepdim=True), q_B / q_B.sum(-1, keepdim=True)
@@ -41,8 +43,8 @@ def divergence(p_B: Tensor, q_B: Tensor, smoothing: float = 0.0) -> Tensor:
 def largest_remainder(weights_B: Tensor, total: int) -> Tensor:
     """Whole numbers (B,) in proportion to whole `weights_B`, whose sum is `total`.
 
-    Every share is rounded down, and what is missing goes to the largest fractional parts, of equal ones to the first
-    (our choice). Integer arithmetic throughout: no rounding decides.
+    Every share is rounded down, and what is missing goes to the largest fractional parts, of equal ones to
+    the first (our choice). Integer arithmetic throughout: no rounding decides.
     """
     shares_B, whole = weights_B.long() * total, int(weights_B.sum())
     numbers_B, remainders_B = shares_B // whole, shares_B % whole

@@ -1,4 +1,5 @@
-"""The published scorer: torchvision's ResNet-50 (IMAGENET1K_V1), for data sets whose classes are ImageNet's."""
+"""The published scorer: torchvision's ResNet-50 (IMAGENET1K_V1), for data sets whose classes are
+ImageNet's."""
 
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def pretrained_scorer(ctx: Context, path: str, restrict: bool) -> tuple[Scorer, Scores]:
     """A ResNet-50 of ImageNet, and its scores of the training images, which are cached.
 
-    The 1000-way softmax is read at each class's own place; with `restrict`, the softmax is over the data set's classes.
-    `path`: weights in torchvision's form (.pth or .safetensors); empty: its download. UserError, one line, if the
-    classes are not ImageNet's, or there are no such weights.
+    The 1000-way softmax is read at each class's own place; with `restrict`, the softmax is over the data
+    set's classes. `path`: weights in torchvision's form (.pth or .safetensors); empty: its download.
+    UserError, one line, if the classes are not ImageNet's, or there are no such weights.
     """
     from distill_bench.generative.dit import imagenet_ids
 
@@ -59,9 +60,11 @@ def pretrained_scorer(ctx: Context, path: str, restrict: bool) -> tuple[Scorer, 
 
 
 def centre_view(images: Tensor) -> Tensor:
-    """Square images in [0, 1] (held by the data set at its own size; the paper's have 256 pixels a side), scaled to
-    256 and cropped to the middle 224."""
-    sized = F.interpolate(images, size=(SHORT_SIDE, SHORT_SIDE), mode="bilinear", antialias=True, align_corners=False)
+    """Square images in [0, 1] (held by the data set at its own size; the paper's have 256 pixels a side),
+    scaled to 256 and cropped to the middle 224."""
+    sized = F.interpolate(
+        images, size=(SHORT_SIDE, SHORT_SIDE), mode="bilinear", antialias=True, align_corners=False
+    )
     edge = (SHORT_SIDE - CROP) // 2
     return sized[..., edge : edge + CROP, edge : edge + CROP]
 

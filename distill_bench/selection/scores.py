@@ -25,7 +25,8 @@ class Scores:
     right: Tensor
 
     def rounded(self, decimals: int) -> Scores:
-        """With difficulties of so many decimals, as the published scores are stored: zeros are then common."""
+        """With difficulties of so many decimals, as the published scores are stored: zeros are then
+        common."""
         return Scores(self.difficulty.round(decimals=decimals), self.right)
 
 
@@ -33,7 +34,8 @@ class Scores:
 class Scorer:
     """Frozen classifiers, whose probabilities are averaged.
 
-    `outputs` (K,) says which of their outputs is each class's; `prepare` makes their input of normalised images.
+    `outputs` (K,) says which of their outputs is each class's; `prepare` makes their input of normalised
+    images.
     """
 
     networks: list[nn.Module]
@@ -64,5 +66,7 @@ def by_class(scores: Scores, labels: Tensor, num_classes: int, what: str) -> lis
     if int(counts.min()) == 0:
         raise UserError(f"{what}: class {int(counts.argmin())} has no images to select by difficulty")
     order = labels.argsort(stable=True)
-    parts = zip(*(values[order].split(counts.tolist()) for values in (scores.difficulty, scores.right)), strict=True)
+    parts = zip(
+        *(values[order].split(counts.tolist()) for values in (scores.difficulty, scores.right)), strict=True
+    )
     return [Scores(*part) for part in parts]

@@ -1,4 +1,5 @@
-"""Difficulty histograms to aim at in place of the originals', easiest bin first, as shipped with the paper's code."""
+"""Difficulty histograms to aim at in place of the originals', easiest bin first, as shipped with the paper's
+code."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ SHAPES: dict[str, dict[int, list[int]]] = {  # name -> images per class -> image
 
 
 def shape_for(name: str, per_class: int) -> list[int]:
-    """The shape for `per_class` images; for a number without one, that of the largest number below (or 10), to be
-    scaled (our choice)."""
+    """The shape for `per_class` images; for a number without one, that of the largest number below (or 10),
+    to be scaled (our choice)."""
     sizes = SHAPES[name]
     return sizes[max((size for size in sizes if size <= per_class), default=10)]

@@ -20,7 +20,8 @@ FLOOR = 1e-4  # stands for a lower bound of 0, and is the least difficulty on th
 
 @dataclass(frozen=True)
 class Thresholds:
-    """How many of the easiest and of the hardest images lie outside the scale, and the score of this choice (bits)."""
+    """How many of the easiest and of the hardest images lie outside the scale, and the score of this choice
+    (bits)."""
 
     easiest: int  # b
     hardest: int  # t
@@ -33,7 +34,8 @@ class Thresholds:
 
 
 def bounds(difficulty_M: Tensor, easiest: int, hardest: int) -> tuple[float, float]:
-    """(lo, hi): the order statistics s[b] and s[M-1-t] of the sorted difficulties; a lo of 0 becomes `FLOOR`."""
+    """(lo, hi): the order statistics s[b] and s[M-1-t] of the sorted difficulties; a lo of 0 becomes
+    `FLOOR`."""
     ordered = difficulty_M.sort().values
     return float(ordered[easiest]) or FLOOR, float(ordered[len(ordered) - 1 - hardest])
 
@@ -43,7 +45,8 @@ def log_difficulty(difficulty_M: Tensor, lo: float, hi: float) -> Tensor:
 
     .. math:: z = \log(d / lo) / \log(hi / lo), \quad d \text{ clipped to } [lo, hi]
 
-    If hi <= lo (all kept scores agree, or a perfect classifier), where this has no value, 0.5 for all: our choice.
+    If hi <= lo (all kept scores agree, or a perfect classifier), where this has no value, 0.5 for all: our
+    choice.
     """
     if hi <= lo:
         return torch.full_like(difficulty_M, 0.5, dtype=torch.float64)
@@ -51,15 +54,17 @@ def log_difficulty(difficulty_M: Tensor, lo: float, hi: float) -> Tensor:
     return _between(difficulty_M.double().log(), lo_log, hi_log).clamp_min(FLOOR)
 
 
-def best_thresholds(difficulty_M: Tensor, per_class: int, balance: float = 0.5, smoothing: float = 0.0) -> Thresholds:
+def best_thresholds(
+    difficulty_M: Tensor, per_class: int, balance: float = 0.5, smoothing: float = 0.0
+) -> Thresholds:
     r"""The thresholds of one class's pool, of all 0 <= b, t < floor(IPC / 2), which minimise
 
     .. math:: \lambda KL(h(d) \| h(z_{b,t})) + (1 - \lambda) KL(u \| h(z_{b,t}))
 
-    h: histogram, u: the uniform one; in bits, lambda is `balance`. The first term stays near the raw shape, the second
-    spreads the images out. An empty bin of h(z) makes its candidate infinite; of equal candidates, also if all are
-    infinite, the first wins, beginning with (0, 0). `smoothing` images are added to every bin. IPC 1 has the
-    candidate (0, 0) alone (our choice: the published search is empty).
+    h: histogram, u: the uniform one; in bits, lambda is `balance`. The first term stays near the raw shape,
+    the second spreads the images out. An empty bin of h(z) makes its candidate infinite; of equal candidates,
+    also if all are infinite, the first wins, beginning with (0, 0). `smoothing` images are added to every
+    bin. IPC 1 has the candidate (0, 0) alone (our choice: the published search is empty).
     """
     ordered_M = difficulty_M.double().sort().values
     candidates = max(1, per_class // 2)
@@ -76,14 +81,18 @@ def best_thresholds(difficulty_M: Tensor, per_class: int, balance: float = 0.5, 
 
 
 def _counts(logs_M: Tensor, lo_b11: Tensor, hi_1t1: Tensor) -> Tensor:
-    """Images in each bin of the scale between each pair of bounds, (b, t, B); `logs_M` ascends, all are logarithms.
+    """Images in each bin of the scale between each pair of bounds, (b, t, B); `logs_M` ascends, all are
+    logarithms.
 
-    The scale ascends with difficulty, so the bins begin at places that bisection finds: for each edge, how many images
-    lie below it. It computes what `log_difficulty` computes, so that no image is rounded into another bin.
+    The scale ascends with difficulty, so the bins begin at places that bisection finds: for each edge, how
+    many images lie below it. It computes what `log_difficulty` computes, so that no image is rounded into
+    another bin.
     """
     edges = torch.arange(1, BINS, device=logs_M.device)
     steps = [1 << k for k in reversed(range(len(logs_M).bit_length()))]
-    filled = torch.nn.functional.pad(logs_M, (0, 2 * steps[0] - len(logs_M)), value=math.inf)  # in the last bin
+    filled = torch.nn.functional.pad(
+        logs_M, (0, 2 * steps[0] - len(logs_M)), value=math.inf
+    )  # in the last bin
     scale = hi_1t1 > lo_b11
     below = torch.zeros(len(lo_b11), hi_1t1.shape[1], BINS - 1, dtype=torch.long, device=logs_M.device)
     for step in steps:

@@ -26,18 +26,23 @@ if TYPE_CHECKING:
 __all__ = ["folds_of", "scorer_work", "trained_scorer"]
 
 KIND = "difficulty_scorer"  # in the cache
-RECIPE = ProtocolConfig(name="scorer")  # SGD and augmentation: the same, however the run's students are evaluated
+RECIPE = ProtocolConfig(
+    name="scorer"
+)  # SGD and augmentation: the same, however the run's students are evaluated
 
 
 def trained_scorer(ctx: Context, steps: int, folds: int) -> tuple[Scorer, Scores]:
     """A scorer, and its scores of the training images; made once for all runs, and cached.
 
-    `steps` optimisation steps, in whole epochs, at least one. One fold: one network, which has seen every image that
-    it scores, so that these scores are biased to 0. Several (cross-fitting): each network leaves one fold out and
-    scores it; other images get the mean of all. UserError for a class of fewer images than folds.
+    `steps` optimisation steps, in whole epochs, at least one. One fold: one network, which has seen every
+    image that it scores, so that these scores are biased to 0. Several (cross-fitting): each network leaves
+    one fold out and scores it; other images get the mean of all. UserError for a class of fewer images than
+    folds.
     """
     smallest = ctx.dataset.train.smallest_class
-    require(folds <= smallest, "method.cross_fit", folds, f"at most {smallest}, the images of the smallest class")
+    require(
+        folds <= smallest, "method.cross_fit", folds, f"at most {smallest}, the images of the smallest class"
+    )
     made = ctx.cache.get(KIND, _parts(ctx, steps, folds), lambda: _make(ctx, steps, folds))
     networks = [_network(ctx, weights) for weights in made["weights"]]
     return _scorer(ctx, networks), Scores(made["difficulty"], made["right"])
@@ -48,7 +53,9 @@ def scorer_work(ctx: Context, steps: int, folds: int) -> list[Work]:
     if ctx.cache.path(KIND, _parts(ctx, steps, folds)).exists():
         return []
     train, what = ctx.dataset.train, f"{folds} x {steps} steps of the student on the training set"
-    least = steps * min(RECIPE.batch_size, len(train))  # images of one network, a pass back counting as two more
+    least = steps * min(
+        RECIPE.batch_size, len(train)
+    )  # images of one network, a pass back counting as two more
     return [Work(name="scorer", what=what, student_images=3 * folds * max(least, len(train)) + len(train))]
 
 
@@ -69,7 +76,10 @@ def _make(ctx: Context, steps: int, folds: int) -> dict[str, Any]:
     """Train one network for each fold, and score the training images."""
     train = ctx.dataset.train
     fold_N = folds_of(train.labels, folds)
-    difficulty_N, right_N = torch.zeros(len(train), dtype=torch.float64), torch.zeros(len(train), dtype=torch.bool)
+    difficulty_N, right_N = (
+        torch.zeros(len(train), dtype=torch.float64),
+        torch.zeros(len(train), dtype=torch.bool),
+    )
     weights = []
     for fold in range(folds):
         held = fold_N == fold
@@ -88,10 +98,16 @@ def _train(ctx: Context, seen: Tensor, steps: int, fold: int) -> training.Studen
     recipe = replace(RECIPE, batching=ctx.protocol.batching)
     epochs = max(1, round(steps / math.ceil(len(seen) / recipe.batch_size)))
     return training.train_students(
-        lambda: _build(ctx), lambda i: train.images(seen[i]), train.labels[seen], recipe,
-        epochs=epochs - 1, seeds=[derive(0, "difficulty scorer", fold)], augmentation=data.augmentation,
-        device=ctx.device, loop=lambda part, total, state: ctx.loop(f"train-scorer{fold}-{part}", total, state),
-    )  # fmt: skip
+        lambda: _build(ctx),
+        lambda i: train.images(seen[i]),
+        train.labels[seen],
+        recipe,
+        epochs=epochs - 1,
+        seeds=[derive(0, "difficulty scorer", fold)],
+        augmentation=data.augmentation,
+        device=ctx.device,
+        loop=lambda part, total, state: ctx.loop(f"train-scorer{fold}-{part}", total, state),
+    )
 
 
 def _scorer(ctx: Context, networks: list[nn.Module]) -> Scorer:
@@ -106,4 +122,6 @@ def _network(ctx: Context, weights: dict[str, Tensor]) -> nn.Module:
 
 def _build(ctx: Context) -> nn.Module:
     data = ctx.dataset
-    return models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    return models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )

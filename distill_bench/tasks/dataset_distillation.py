@@ -16,7 +16,8 @@ __all__ = ["run"]
 
 
 def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
-    """Load the images, let the method make its `SyntheticSet`, keep it with a picture, and train students on it.
+    """Load the images, let the method make its `SyntheticSet`, keep it with a picture, and train students on
+    it.
 
     Measures: those of `training.evaluate`, `accuracy` for every architecture of the protocol among them; with
     `protocol.audit` what a classifier says of the images; with `protocol.ceiling` also `full_data_accuracy`.
@@ -26,7 +27,12 @@ def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
     ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device, ctx.seed)
     smallest = int(ctx.dataset.train.class_counts.min())
     wanted = ctx.ipc.images_per_class
-    require(wanted <= smallest, "ipc.images_per_class", wanted, f"at most {smallest}, the images of the smallest class")
+    require(
+        wanted <= smallest,
+        "ipc.images_per_class",
+        wanted,
+        f"at most {smallest}, the images of the smallest class",
+    )
 
     if plan := forecast(ctx, method, cfg):
         print(plan, file=sys.stderr, flush=True)
@@ -38,25 +44,34 @@ def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
         measures += _audit(ctx, synthetic)
     if ctx.protocol.ceiling:
         ceiling = training.full_data_networks(ctx).accuracies
-        measures.append(Measure(name="full_data_accuracy", values=ceiling, facets={"student": ctx.student.name}))
+        measures.append(
+            Measure(name="full_data_accuracy", values=ceiling, facets={"student": ctx.student.name})
+        )
     # a control permutes the labels anew for each seed: its seeds are repeats all the same, not different data
     provenance = {} if ctx.dataset_config.shuffled_labels else {"data_fingerprint": ctx.dataset.fingerprint}
     return Outcome(measures, artifacts, provenance)
 
 
 def _check_students(ctx: Context) -> None:
-    """A UserError now, and not after the distillation, for an architecture that cannot be built for these images."""
+    """A UserError now, and not after the distillation, for an architecture that cannot be built for these
+    images."""
     config = ctx.dataset_config
-    shape = {"channels": config.channels, "num_classes": config.num_classes or 2, "resolution": config.resolution}
+    shape = {
+        "channels": config.channels,
+        "num_classes": config.num_classes or 2,
+        "resolution": config.resolution,
+    }
     for student in training.architectures(ctx).values():
         models.build(student, **shape)
 
 
 def _audit(ctx: Context, synthetic: SyntheticSet) -> list[Measure]:
-    """Labels and information of the images, by the student as trained on the whole training set: it had no part in
-    making them."""
+    """Labels and information of the images, by the student as trained on the whole training set: it had no
+    part in making them."""
     data = ctx.dataset
-    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    net = models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
     net.load_state_dict(training.full_data_networks(ctx).weights[0])
     net.to(ctx.device).eval().requires_grad_(False)
     found = information.measure(net, synthetic.images, synthetic.labels, data.num_classes)

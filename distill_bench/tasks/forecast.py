@@ -21,20 +21,27 @@ HEAVY = 3600.0  # seconds on a CPU above which a run is warned of
 def forecast(ctx: Context, method: Method, cfg: Any) -> str:
     """The lines to print before the first long step; empty for a run of less than a minute.
 
-    Costs are counted by the method and the protocol in images through a network; the time of one image is measured
-    here, in a fraction of a second. An estimate: caches, augmentation and small maps move it by a factor of two.
+    Costs are counted by the method and the protocol in images through a network; the time of one image is
+    measured here, in a fraction of a second. An estimate: caches, augmentation and small maps move it by a
+    factor of two.
     """
     find: Callable[[Context, Any], list[Work]] | None = getattr(method, "work", None)
     parts = [*(find(ctx, cfg) if find else []), _evaluation(ctx)]
     student = _seconds_per_image(ctx, _student(ctx))
-    generator = _seconds_per_image(ctx, _generator(ctx)) if any(part.generator_images for part in parts) else 0.0
-    times = [part.seconds + part.student_images * student + part.generator_images * generator for part in parts]
+    generator = (
+        _seconds_per_image(ctx, _generator(ctx)) if any(part.generator_images for part in parts) else 0.0
+    )
+    times = [
+        part.seconds + part.student_images * student + part.generator_images * generator for part in parts
+    ]
     return "\n".join(lines(parts, times, ctx.device.type, ctx.profile)) if sum(times) >= LONG else ""
 
 
 def lines(parts: list[Work], times: list[float], device: str, profile: str) -> list[str]:
     """One line a part, the total, and a warning where a CPU would need hours."""
-    shown = [f"  {part.name:<12}{part.what:<58}about {duration(t)}" for part, t in zip(parts, times, strict=True)]
+    shown = [
+        f"  {part.name:<12}{part.what:<58}about {duration(t)}" for part, t in zip(parts, times, strict=True)
+    ]
     found = [
         "plan:",
         *shown,
@@ -64,7 +71,9 @@ def _evaluation(ctx: Context) -> Work:
 
 def _student(ctx: Context) -> tuple[Callable[[], Any], int]:
     data = ctx.dataset
-    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    net = models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
     net = net.to(ctx.device).eval()
     count = min(training.images_per_pass(net, ctx.device) or 64, 64)
     images = torch.zeros(count, data.channels, data.resolution, data.resolution, device=ctx.device)

@@ -13,17 +13,21 @@ __all__ = ["run"]
 
 
 def run(ctx: Context, method: Method, cfg: Any) -> Outcome:
-    """Let the method reduce every draw of the mixture, keep the results with a picture of the first, measure them.
+    """Let the method reduce every draw of the mixture, keep the results with a picture of the first, measure
+    them.
 
-    Measures, one value per draw: `distance`, `ise`, `nise` in closed form; `kl` of the reduced from the original,
-    by quadrature in one dimension and else from 100,000 samples, the same for every method; `mean_error`,
-    `covariance_error`; and `seconds` of the reduction alone.
+    Measures, one value per draw: `distance`, `ise`, `nise` in closed form; `kl` of the reduced from the
+    original, by quadrature in one dimension and else from 100,000 samples, the same for every method;
+    `mean_error`, `covariance_error`; and `seconds` of the reduction alone.
     """
     product: mixtures.ReducedMixtures = method.run(ctx, cfg)
     reduced = [reduction.mixture for reduction in product.reductions]
     pairs = list(zip(product.originals, reduced, strict=True))
     values: dict[str, list[float]] = {
-        **{name: [float(mixtures.distance(f, g, measure)) for f, g in pairs] for name, measure in _distances().items()},
+        **{
+            name: [float(mixtures.distance(f, g, measure)) for f, g in pairs]
+            for name, measure in _distances().items()
+        },
         "kl": [_divergence(ctx, draw, f, g) for draw, (f, g) in enumerate(pairs)],
         "mean_error": [float((mixtures.overall_mean(f) - mixtures.overall_mean(g)).norm()) for f, g in pairs],
         "covariance_error": [

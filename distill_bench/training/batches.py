@@ -1,6 +1,7 @@
 """The batches of an epoch, as M networks see them: each its own order of the set, augmented and mixed.
 
-Axes: M networks, N images of the set, B of a batch, C x H x W. Every draw follows from a network's seed and the epoch.
+Axes: M networks, N images of the set, B of a batch, C x H x W. Every draw follows from a network's seed and
+the epoch.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ Fetch = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (M, B, C, H, W) and labels (M, B); of mixed images also the other labels, and the share kept (M,)."""
+    """Images (M, B, C, H, W) and labels (M, B); of mixed images also the other labels, and the share kept
+    (M,)."""
 
     images: Tensor
     labels: Tensor
@@ -47,14 +49,20 @@ class Batch:
 class Batches:
     """A labelled set, `fetch(0 .. N-1)` with `labels` (N,), as the networks of `seeds` see it.
 
-    `families`: the data set's differentiable augmentations that keep its labels; only if "flip" is one of them do
-    crops come with a flip. `colours`: the data set's normalisation, without which no colour is changed.
+    `families`: the data set's differentiable augmentations that keep its labels; only if "flip" is one of
+    them do crops come with a flip. `colours`: the data set's normalisation, without which no colour is
+    changed.
     """
 
     def __init__(
-        self, fetch: Fetch, labels: Tensor, protocol: ProtocolConfig, seeds: list[int], families: str,
+        self,
+        fetch: Fetch,
+        labels: Tensor,
+        protocol: ProtocolConfig,
+        seeds: list[int],
+        families: str,
         colours: Transform | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.fetch, self.labels, self.protocol, self.seeds = fetch, labels, protocol, seeds
         self.count = math.ceil(len(labels) / protocol.batch_size)  # batches of an epoch
         crops = protocol.augmentation is Augmentation.crop
@@ -79,10 +87,13 @@ class Batches:
     def _siamese(self, epoch: int, count: int) -> Callable[[Tensor, int], Tensor]:
         """One family for each batch of each network, its parameters drawn for each image."""
         size = self.protocol.batch_size
-        draws = [torch.rand(count, augment.UNIFORMS, generator=g, device=g.device) for g in self._generators(epoch)]
+        draws = [
+            torch.rand(count, augment.UNIFORMS, generator=g, device=g.device) for g in self._generators(epoch)
+        ]
         uniforms_MNU = torch.stack(draws)
         families_MS = [
-            augment.draw_families(self.strategy, self.count, generator(seed, "families", epoch)) for seed in self.seeds
+            augment.draw_families(self.strategy, self.count, generator(seed, "families", epoch))
+            for seed in self.seeds
         ]
 
         def augmented(images_MBCHW: Tensor, step: int) -> Tensor:

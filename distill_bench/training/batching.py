@@ -1,4 +1,5 @@
-"""How many networks, and how many images, go through one pass: a matter of speed and memory, never of results."""
+"""How many networks, and how many images, go through one pass: a matter of speed and memory, never of
+results."""
 
 from __future__ import annotations
 
@@ -14,17 +15,24 @@ from distill_bench.models import Network
 
 __all__ = ["images_per_pass", "networks_together"]
 
-CPU_MAP = 1 << 23  # bytes of a pass's largest map: larger ones are given back to the system and faulted in anew
+CPU_MAP = (
+    1 << 23
+)  # bytes of a pass's largest map: larger ones are given back to the system and faulted in anew
 GPU_MAP = 1 << 30  # bytes: bounds memory; not tuned
-CPU_STACK = 1 << 22  # bytes of the largest map of all the networks, up to which one pass for all was not slower
+CPU_STACK = (
+    1 << 22
+)  # bytes of the largest map of all the networks, up to which one pass for all was not slower
 
 
-def networks_together(net: nn.Module, batching: Batching, count: int, batch: int, device: torch.device) -> int:
+def networks_together(
+    net: nn.Module, batching: Batching, count: int, batch: int, device: torch.device
+) -> int:
     """Of `count` networks like `net`, how many are trained in one pass: all of them, or one after another.
 
-    `auto` on a CPU: together where the largest map of a whole step is small (there the overhead of single operations
-    dominates; above it, grouped convolutions were slower); measured with `scripts/benchmark.py students`. On a GPU:
-    together, unmeasured. Networks of timm are trained one after another. UserError if `stacked` is asked of them.
+    `auto` on a CPU: together where the largest map of a whole step is small (there the overhead of single
+    operations dominates; above it, grouped convolutions were slower); measured with `scripts/benchmark.py
+    students`. On a GPU: together, unmeasured. Networks of timm are trained one after another. UserError if
+    `stacked` is asked of them.
     """
     if not isinstance(net, Network):
         if batching is Batching.stacked:
@@ -38,7 +46,8 @@ def networks_together(net: nn.Module, batching: Batching, count: int, batch: int
 def images_per_pass(net: nn.Module, device: torch.device) -> int | None:
     """Images of a batch that go through `net` at once, their gradients being added up; None: the whole batch.
 
-    Exact up to rounding, since samples do not see each other; so batch norm and networks of timm get whole batches.
+    Exact up to rounding, since samples do not see each other; so batch norm and networks of timm get whole
+    batches.
     """
     if not isinstance(net, Network) or any(isinstance(module, _BatchNorm) for module in net.modules()):
         return None

@@ -1,6 +1,8 @@
-"""Random-resized-crop, flip, colour jitter and lighting of batches of normalised images, from given random numbers.
+"""Random-resized-crop, flip, colour jitter and lighting of batches of normalised images, from given random
+numbers.
 
-Axes: N images, C channels, H x W positions. What happens to an image follows from its own row of random numbers.
+Axes: N images, C channels, H x W positions. What happens to an image follows from its own row of random
+numbers.
 """
 
 from __future__ import annotations
@@ -19,9 +21,17 @@ TRIES = 10  # boxes drawn for an image: the first that fits is taken, or the who
 LOG_RATIO = math.log(4 / 3)  # of a box's sides, at most
 UNIFORMS = 2 * TRIES + 2 + 1 + 3 + 1  # box, place, flip, factors, their order
 GREY = (0.299, 0.587, 0.114)
-ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))  # brightness 0, contrast 1, saturation 2
+ORDERS = (
+    (0, 1, 2),
+    (0, 2, 1),
+    (1, 0, 2),
+    (1, 2, 0),
+    (2, 0, 1),
+    (2, 1, 0),
+)  # brightness 0, contrast 1, saturation 2
 
-# principal colours of ImageNet's pixels in [0, 1] (Krizhevsky et al., 2012): eigenvalues, and eigenvectors in columns
+# principal colours of ImageNet's pixels in [0, 1] (Krizhevsky et al., 2012): eigenvalues, and eigenvectors in
+# columns
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
@@ -40,7 +50,8 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class CropAugmentation:
-    """What is done to each image, in this order; colours are changed in [0, 1], of images of three channels alone."""
+    """What is done to each image, in this order; colours are changed in [0, 1], of images of three channels
+    alone."""
 
     transform: Transform | None  # None: colours stay
     area: float  # least share of the image in a crop, 1: no crop
@@ -49,7 +60,8 @@ class CropAugmentation:
     lighting: float  # standard deviation of the weights of the principal colours
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Random numbers of `count` images, (N, U), on the generator's device: uniforms, then three normals."""
+        """Random numbers of `count` images, (N, U), on the generator's device: uniforms, then three
+        normals."""
         device = generator.device
         uniforms = torch.rand(count, UNIFORMS, generator=generator, device=device)
         return torch.cat([uniforms, torch.randn(count, 3, generator=generator, device=device)], dim=1)
@@ -73,7 +85,8 @@ class CropAugmentation:
 def box_of(box_NT2: Tensor, place_N2: Tensor, area: float, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(top left corners, heights and widths) of crops, whole pixels (N, 2) each, from uniforms in [0, 1).
 
-    A share of the image in [area, 1) and a ratio of sides, log-uniform in [3/4, 4/3), as torchvision draws them.
+    A share of the image in [area, 1) and a ratio of sides, log-uniform in [3/4, 4/3), as torchvision draws
+    them.
     """
     share = area + (1 - area) * box_NT2[..., 0]
     ratio = (LOG_RATIO * (2 * box_NT2[..., 1] - 1)).exp()
@@ -99,18 +112,24 @@ def resized_crop(images_NCHW: Tensor, corner_N2: Tensor, size_N2: Tensor, flippe
             place = torch.where(flipped_N[:, None], length - 1 - place, place)
         size = size_N2[:, axis, None]
         inside = ((place + 0.5) * size / length - 0.5).clamp_min(0).minimum((size - 1).to(images_NCHW.dtype))
-        axes.append((2 * (inside + corner_N2[:, axis, None]) + 1) / length - 1)  # -1 and 1 are the image's borders
+        axes.append(
+            (2 * (inside + corner_N2[:, axis, None]) + 1) / length - 1
+        )  # -1 and 1 are the image's borders
     rows, columns = axes
     height, width = images_NCHW.shape[-2:]
-    grid = torch.stack([columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=-1)
+    grid = torch.stack(
+        [columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=-1
+    )
     return F.grid_sample(images_NCHW, grid, padding_mode="border", align_corners=False)
 
 
 def jitter(images_NCHW: Tensor, factors_N3: Tensor, order_N: Tensor) -> Tensor:
-    r"""Brightness, contrast and saturation times `factors`, in one of the six orders, chosen by the uniforms `order`.
+    r"""Brightness, contrast and saturation times `factors`, in one of the six orders, chosen by the uniforms
+    `order`.
 
-    Each is :math:`f x + (1 - f) b` with b = 0, the grey image's mean m, and the grey image g itself. Whatever the
-    order, the three amount to :math:`\alpha x + \beta g + \gamma m`, in one pass over the image. Nothing is clipped.
+    Each is :math:`f x + (1 - f) b` with b = 0, the grey image's mean m, and the grey image g itself. Whatever
+    the order, the three amount to :math:`\alpha x + \beta g + \gamma m`, in one pass over the image. Nothing
+    is clipped.
     """
     grey = (images_NCHW * images_NCHW.new_tensor(GREY).view(3, 1, 1)).sum(1, keepdim=True)
     mean = grey.mean((2, 3), keepdim=True)

@@ -1,4 +1,5 @@
-"""What a run asks of its students: their accuracy on a synthetic set, and the ceiling on the whole training set."""
+"""What a run asks of its students: their accuracy on a synthetic set, and the ceiling on the whole training
+set."""
 
 from __future__ import annotations
 
@@ -20,7 +21,14 @@ from distill_bench.training.batching import images_per_pass
 from distill_bench.training.protocol import epoch_count, full_data_recipe, recipe
 from distill_bench.training.students import Loop, accuracies, train_students
 
-__all__ = ["FullData", "architectures", "evaluate", "evaluation_passes", "full_data_networks", "student_parts"]
+__all__ = [
+    "FullData",
+    "architectures",
+    "evaluate",
+    "evaluation_passes",
+    "full_data_networks",
+    "student_parts",
+]
 
 
 @dataclass(frozen=True)
@@ -32,17 +40,20 @@ class FullData:
 
 
 def architectures(ctx: Context) -> dict[str, StudentConfig]:
-    """The networks to evaluate, by name: the run's own student, then the protocol's others at their default size."""
+    """The networks to evaluate, by name: the run's own student, then the protocol's others at their default
+    size."""
     students = {ctx.student.name: ctx.student}
-    return students | {name: StudentConfig(name=name) for name in ctx.protocol.students if name not in students}
+    return students | {
+        name: StudentConfig(name=name) for name in ctx.protocol.students if name not in students
+    }
 
 
 def evaluate(ctx: Context, synthetic: SyntheticSet) -> list[Measure]:
-    """`accuracy` (%) at the last epoch of the protocol's networks trained on `synthetic`, for each architecture;
-    with `protocol.best` also `best_accuracy`, the highest that was read.
+    """`accuracy` (%) at the last epoch of the protocol's networks trained on `synthetic`, for each
+    architecture; with `protocol.best` also `best_accuracy`, the highest that was read.
 
-    The run's own student comes first; `protocol.students` adds others (their configs at default size). Seeds of
-    the networks follow from the run's seed. A learning rate of the set's own replaces the protocol's.
+    The run's own student comes first; `protocol.students` adds others (their configs at default size). Seeds
+    of the networks follow from the run's seed. A learning rate of the set's own replaces the protocol's.
     """
     protocol, data = _recipe(ctx), ctx.dataset
     if synthetic.lr is not None:
@@ -52,17 +63,29 @@ def evaluate(ctx: Context, synthetic: SyntheticSet) -> list[Measure]:
         seeds = [derive(ctx.seed, "evaluate", name, i) for i in range(protocol.nets)]
         teacher = _teacher(ctx, student) if protocol.labels is Labels.soft else None
         trained = train_students(
-            partial(_build, ctx, student), lambda i: synthetic.images[i], synthetic.labels, protocol,
-            epochs=protocol.epochs, seeds=seeds, augmentation=data.augmentation, device=ctx.device,
-            loop=_loop(ctx, name), colours=data.transform, teacher=teacher, test=data.test,
-        )  # fmt: skip
+            partial(_build, ctx, student),
+            lambda i: synthetic.images[i],
+            synthetic.labels,
+            protocol,
+            epochs=protocol.epochs,
+            seeds=seeds,
+            augmentation=data.augmentation,
+            device=ctx.device,
+            loop=_loop(ctx, name),
+            colours=data.transform,
+            teacher=teacher,
+            test=data.test,
+        )
         found = {"accuracy": accuracies(trained, data.test), "best_accuracy": trained.best}
-        measures += [Measure(name=n, values=values, facets={"student": name}) for n, values in found.items() if values]
+        measures += [
+            Measure(name=n, values=values, facets={"student": name}) for n, values in found.items() if values
+        ]
     return measures
 
 
 def evaluation_passes(ctx: Context) -> list[tuple[str, float]]:
-    """What `evaluate` costs, for each architecture: images through the network, a pass back counting as two more.
+    """What `evaluate` costs, for each architecture: images through the network, a pass back counting as two
+    more.
 
     With the readings of `protocol.best`, and the teacher of soft labels, but not its training.
     """
@@ -83,17 +106,24 @@ def student_parts(ctx: Context, student: StudentConfig | None = None) -> dict[st
 
 
 def full_data_networks(ctx: Context, student: StudentConfig | None = None) -> FullData:
-    """The run's student (or another) trained on the whole training set, `full_nets` times; made once for all runs,
-    and cached."""
+    """The run's student (or another) trained on the whole training set, `full_nets` times; made once for all
+    runs, and cached."""
     data, protocol, config = ctx.dataset, full_data_recipe(ctx.protocol), student or ctx.student
     epochs = max(1, round(protocol.full_steps / math.ceil(len(data.train) / protocol.batch_size)))
 
     def make() -> dict[str, Any]:
         seeds = [derive(0, "full data", i) for i in range(protocol.full_nets)]
         trained = train_students(
-            partial(_build, ctx, config), data.train.images, data.train.labels, protocol, epochs=epochs, seeds=seeds,
-            augmentation=data.augmentation, device=ctx.device, loop=_loop(ctx, _full_name(ctx, config)),
-        )  # fmt: skip
+            partial(_build, ctx, config),
+            data.train.images,
+            data.train.labels,
+            protocol,
+            epochs=epochs,
+            seeds=seeds,
+            augmentation=data.augmentation,
+            device=ctx.device,
+            loop=_loop(ctx, _full_name(ctx, config)),
+        )
         return {"accuracies": accuracies(trained, data.test), "weights": trained.state_dicts()}
 
     parts = {"data": data.fingerprint, **student_parts(ctx, config)}
@@ -123,7 +153,9 @@ def _teacher(ctx: Context, student: StudentConfig) -> Callable[[torch.Tensor], t
 
 def _build(ctx: Context, student: StudentConfig) -> nn.Module:
     data = ctx.dataset
-    return models.build(student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    return models.build(
+        student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
 
 
 def _loop(ctx: Context, name: str) -> Loop:

@@ -14,7 +14,8 @@ __all__ = ["embeddings"]
 
 @torch.no_grad()
 def embeddings(net: nn.Module, split: Any, batch_size: int = 500) -> Tensor:
-    """The network's embedding of every image of `split`, in order, in evaluation mode: (N, D), on its device."""
+    """The network's embedding of every image of `split`, in order, in evaluation mode: (N, D), on its
+    device."""
     was_training = net.training
     net.eval()
     parts = []

@@ -1,4 +1,5 @@
-"""What students are trained towards: hard labels, in their shares where images are mixed, or a teacher's soft ones."""
+"""What students are trained towards: hard labels, in their shares where images are mixed, or a teacher's soft
+ones."""
 
 from __future__ import annotations
 
@@ -13,12 +14,15 @@ __all__ = ["hard_loss", "soft_loss"]
 def hard_loss(logits: Tensor, batch: Batch) -> Tensor:
     r"""Cross-entropy summed over all images, of `logits` (B, K) of one network or (M, B, K).
 
-    Of mixed images :math:`\lambda \, CE(y_a) + (1 - \lambda) \, CE(y_b)`, with the share :math:`\lambda` that is kept.
+    Of mixed images :math:`\lambda \, CE(y_a) + (1 - \lambda) \, CE(y_b)`, with the share :math:`\lambda` that
+    is kept.
     """
     logits_NK = logits.flatten(0, -2)
     if batch.kept is None or batch.others is None:
         return F.cross_entropy(logits_NK, batch.labels.flatten(), reduction="sum")
-    own, other = (F.cross_entropy(logits_NK, y.flatten(), reduction="none") for y in (batch.labels, batch.others))
+    own, other = (
+        F.cross_entropy(logits_NK, y.flatten(), reduction="none") for y in (batch.labels, batch.others)
+    )
     kept_N = batch.kept[:, None].expand(batch.labels.shape).flatten()
     return (kept_N * own + (1 - kept_N) * other).sum()
 

@@ -1,4 +1,5 @@
-"""What a protocol's tables say of one cell: images per class and the number of classes set epochs, batch and rate."""
+"""What a protocol's tables say of one cell: images per class and the number of classes set epochs, batch and
+rate."""
 
 from __future__ import annotations
 
@@ -13,14 +14,17 @@ __all__ = ["epoch_count", "full_data_recipe", "recipe"]
 def recipe(protocol: ProtocolConfig, images_per_class: int, num_classes: int) -> ProtocolConfig:
     """`protocol` with its tables looked up: nothing of it depends on the set any more.
 
-    E = min(epochs, table / epoch_scale), at least 1. From the last entry of `by_classes` that the number of classes
-    reaches come other rates, decays and batches, and factors; E times its factor is floored to hundreds.
+    E = min(epochs, table / epoch_scale), at least 1. From the last entry of `by_classes` that the number of
+    classes reaches come other rates, decays and batches, and factors; E times its factor is floored to
+    hundreds.
     """
     changes = _reached(protocol.by_classes, num_classes)
     epochs = _entry(protocol.epochs_by_ipc, images_per_class, protocol.epochs)
     if "epochs_factor" in changes:
         epochs = max(100, int(epochs * changes["epochs_factor"]) // 100 * 100)
-    batch = _entry(protocol.batch_by_ipc, images_per_class, protocol.batch_size) * changes.get("batch_factor", 1)
+    batch = _entry(protocol.batch_by_ipc, images_per_class, protocol.batch_size) * changes.get(
+        "batch_factor", 1
+    )
     return replace(
         protocol,
         epochs=max(1, min(protocol.epochs, round(epochs / protocol.epoch_scale))),
@@ -35,16 +39,21 @@ def recipe(protocol: ProtocolConfig, images_per_class: int, num_classes: int) ->
 
 
 def full_data_recipe(protocol: ProtocolConfig) -> ProtocolConfig:
-    """How networks are trained on the whole training set: as `dc` trains, whatever else the protocol has of its own.
+    """How networks are trained on the whole training set: as `dc` trains, whatever else the protocol has of
+    its own.
 
-    A protocol with that optimiser and schedule keeps its numbers. So ceilings and teachers of soft labels are the
-    same networks: our choice.
+    A protocol with that optimiser and schedule keeps its numbers. So ceilings and teachers of soft labels are
+    the same networks: our choice.
     """
     plain = ProtocolConfig()
     if (protocol.optimiser, protocol.schedule) == (plain.optimiser, plain.schedule):
-        own = {key: getattr(protocol, key) for key in ("lr", "lr_drop", "momentum", "weight_decay", "batch_size")}
+        own = {
+            key: getattr(protocol, key) for key in ("lr", "lr_drop", "momentum", "weight_decay", "batch_size")
+        }
         plain = replace(plain, augment=protocol.augment, **own)
-    return replace(plain, full_steps=protocol.full_steps, full_nets=protocol.full_nets, batching=protocol.batching)
+    return replace(
+        plain, full_steps=protocol.full_steps, full_nets=protocol.full_nets, batching=protocol.batching
+    )
 
 
 def epoch_count(protocol: ProtocolConfig) -> int:

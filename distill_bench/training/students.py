@@ -1,8 +1,9 @@
-"""Networks trained from scratch on a labelled set, by an evaluation protocol of the dataset distillation literature.
+"""Networks trained from scratch on a labelled set, by an evaluation protocol of the dataset distillation
+literature.
 
-Axes: M networks, N images of the set, B of a batch, K classes, C x H x W. Every draw of a network follows from its own
-seed and the epoch, so training networks together, one by one, or in two halves with an interruption gives the same
-networks up to rounding.
+Axes: M networks, N images of the set, B of a batch, K classes, C x H x W. Every draw of a network follows
+from its own seed and the epoch, so training networks together, one by one, or in two halves with an
+interruption gives the same networks up to rounding.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Students:
     """Trained networks: modules of one or several networks each, in the order of their seeds."""
 
     modules: list[nn.Module]
-    best: list[float] = field(default_factory=list)  # the highest test accuracy (%) read of each, if it was asked for
+    best: list[float] = field(
+        default_factory=list
+    )  # the highest test accuracy (%) read of each, if it was asked for
 
     def __len__(self) -> int:
         return sum(_copies(module) for module in self.modules)
@@ -47,7 +50,9 @@ class Students:
     def logits(self, images: Tensor) -> Tensor:
         """Logits (M, B, K) of the same images (B, C, H, W) by every network, in evaluation mode."""
         outputs = [module.eval()(images) for module in self.modules]
-        return torch.cat([output.unflatten(0, (-1, len(images))) if output.ndim == 2 else output for output in outputs])
+        return torch.cat(
+            [output.unflatten(0, (-1, len(images))) if output.ndim == 2 else output for output in outputs]
+        )
 
     def state_dicts(self) -> list[dict[str, Tensor]]:
         """The weights of each network, as its own `load_state_dict` takes them."""
@@ -55,7 +60,8 @@ class Students:
 
 
 def initialise(net: nn.Module, seeds: list[int]) -> nn.Module:
-    """Networks like `net` with fresh parameters drawn from each seed: `net` itself for one, else one module for all.
+    """Networks like `net` with fresh parameters drawn from each seed: `net` itself for one, else one module
+    for all.
 
     `net` must be on its device; the draws are those of `models.reinitialise`.
     """
@@ -73,17 +79,28 @@ def initialise(net: nn.Module, seeds: list[int]) -> nn.Module:
 
 
 def train_students(
-    build: Callable[[], nn.Module], fetch: Fetch, labels: Tensor, protocol: ProtocolConfig, *,
-    epochs: int, seeds: list[int], augmentation: str, device: torch.device, loop: Loop,
-    colours: Transform | None = None, teacher: Teacher | None = None, test: Any = None,
-) -> Students:  # fmt: skip
-    """Train one network for each seed on the images `fetch(0 .. N-1)` with hard `labels` (N,), for E = `epochs`.
+    build: Callable[[], nn.Module],
+    fetch: Fetch,
+    labels: Tensor,
+    protocol: ProtocolConfig,
+    *,
+    epochs: int,
+    seeds: list[int],
+    augmentation: str,
+    device: torch.device,
+    loop: Loop,
+    colours: Transform | None = None,
+    teacher: Teacher | None = None,
+    test: Any = None,
+) -> Students:
+    """Train one network for each seed on the images `fetch(0 .. N-1)` with hard `labels` (N,), for E =
+    `epochs`.
 
-    The last partial batch is kept. With `protocol.augment`: siamese, one family of `augmentation` for each batch of
-    each network, or a crop for each image, in which `colours` is the data set's normalisation. Soft labels are those
-    of `teacher`, logits (B, K) of the images as the students see them. With `protocol.best` the networks are tested
-    on the split `test` during training. Networks go together or one after another (`batching`); `loop` is asked once
-    for each module, by the name of its networks.
+    The last partial batch is kept. With `protocol.augment`: siamese, one family of `augmentation` for each
+    batch of each network, or a crop for each image, in which `colours` is the data set's normalisation. Soft
+    labels are those of `teacher`, logits (B, K) of the images as the students see them. With `protocol.best`
+    the networks are tested on the split `test` during training. Networks go together or one after another
+    (`batching`); `loop` is asked once for each module, by the name of its networks.
     """
     first = build().to(device)
     batch = min(protocol.batch_size, len(labels))
@@ -120,9 +137,14 @@ class _Training:
     """The training of one module of M networks: what an epoch does, and the state that it changes."""
 
     def __init__(
-        self, net: nn.Module, batches: Batches, protocol: ProtocolConfig, epochs: int, teacher: Teacher | None,
+        self,
+        net: nn.Module,
+        batches: Batches,
+        protocol: ProtocolConfig,
+        epochs: int,
+        teacher: Teacher | None,
         test: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.net, self.batches, self.protocol = net.train(), batches, protocol
         self.teacher, self.test = teacher, test
         self.rates = learning_rates(protocol, epochs)

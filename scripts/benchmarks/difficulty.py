@@ -1,7 +1,8 @@
-"""The search of the thresholds of difficulty-guided sampling against a plain triple loop: thresholds and images.
+"""The search of the thresholds of difficulty-guided sampling against a plain triple loop: thresholds and
+images.
 
-Scores are skewed as those of a classifier are; pools of five times IPC images, one class. Ours has one thread, since
-the loop has no use for more. The two results must be the same thresholds, with the same score.
+Scores are skewed as those of a classifier are; pools of five times IPC images, one class. Ours has one
+thread, since the loop has no use for more. The two results must be the same thresholds, with the same score.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def _row(per_class: int) -> dict[str, Any]:
     values = torch.from_numpy(scores)
     ours, plain = best_thresholds(values, per_class), _plain(scores.tolist(), per_class)
     seconds, reference = median_seconds(
-        [lambda: best_thresholds(values, per_class), lambda: _plain(scores.tolist(), per_class)], repeats=9, warmup=2
+        [lambda: best_thresholds(values, per_class), lambda: _plain(scores.tolist(), per_class)],
+        repeats=9,
+        warmup=2,
     )
     return {
         "name": f"threshold search, ipc {per_class}, a pool of {5 * per_class}",

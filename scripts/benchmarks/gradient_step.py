@@ -1,9 +1,9 @@
 """One matching step of DC and of DSA against the reference formulation, CIFAR-10 sizes.
 
-The reference is written as the published code is: a Python loop over classes for sampling, augmentation and both
-gradients, the distance layer by layer and class by class, and a backward pass that also reaches the network's weights.
-For the check both get the same weights and real images and no augmentation; the gradients of every class and that of
-the synthetic images must then be equal.
+The reference is written as the published code is: a Python loop over classes for sampling, augmentation and
+both gradients, the distance layer by layer and class by class, and a backward pass that also reaches the
+network's weights. For the check both get the same weights and real images and no augmentation; the gradients
+of every class and that of the synthetic images must then be equal.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def plain_gradients(net: PlainClassifier, images: Tensor, label: int, create_gra
     """Of one class, all its images in one pass."""
     labels = torch.full((len(images),), label, device=images.device)
     return list(
-        torch.autograd.grad(F.cross_entropy(net(images), labels), list(net.parameters()), create_graph=create_graph)
+        torch.autograd.grad(
+            F.cross_entropy(net(images), labels), list(net.parameters()), create_graph=create_graph
+        )
     )
 
 
@@ -85,7 +87,9 @@ def _steps(
         picks = torch.rand(K, PER_CLASS, generator=draws, device=device).topk(batch_real).indices
         chosen = members.gather(1, picks)
         same = siamese(strategy, K, families, draws)
-        _, ours_images.grad = image_gradient(networks, lambda rows: pool[chosen[rows]], ours_images, same, "ours")
+        _, ours_images.grad = image_gradient(
+            networks, lambda rows: pool[chosen[rows]], ours_images, same, "ours"
+        )
         ours_sgd.step()
 
     def reference() -> None:
@@ -108,11 +112,15 @@ def _steps(
 
 def _equal(ipc: int, width: int, device: torch.device) -> bool:
     """Whether gradients of all classes, and of the synthetic images, are equal; in double precision."""
-    net = models.build(StudentConfig(width=width), channels=3, num_classes=K, resolution=32).to(device).double()
+    net = (
+        models.build(StudentConfig(width=width), channels=3, num_classes=K, resolution=32).to(device).double()
+    )
     networks, plain = ClassNetworks(net, K, ipc), PlainClassifier(width).to(device).double()
     _copy_weights(net, plain)
     draws = generator(1, "benchmark")
-    real, synthetic = (torch.randn(K, n, 3, 32, 32, generator=draws).to(device).double() for n in (4, min(ipc, 4)))
+    real, synthetic = (
+        torch.randn(K, n, 3, 32, 32, generator=draws).to(device).double() for n in (4, min(ipc, 4))
+    )
     labels = torch.arange(K, device=device)
     theirs = [plain_gradients(plain, real[k], k, False) for k in range(K)]
     equal = True
@@ -134,7 +142,8 @@ def _copy_weights(net: torch.nn.Module, plain: PlainClassifier) -> None:
 
 
 def run() -> list[dict[str, Any]]:
-    """DC and DSA at the paper's real batch, at its width and that of `profile=fast`, whose real batch comes last."""
+    """DC and DSA at the paper's real batch, at its width and that of `profile=fast`, whose real batch comes
+    last."""
     device = choose_device("auto")
     sizes = [("dc", 1, 256, 128), ("dc", 1, 256, 32), ("dsa", 10, 256, 32), ("dsa", 10, 32, 32)]
     if device.type != "cpu":

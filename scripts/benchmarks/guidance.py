@@ -1,8 +1,10 @@
-"""What information guidance adds to sampling: the guided reverse process against the plain one, at equal steps.
+"""What information guidance adds to sampling: the guided reverse process against the plain one, at equal
+steps.
 
-Prior and classifier are untrained, which costs the same: the presets of CIFAR-10 on a CPU (`cifar_s` on a GPU) and of
-the digits, with the classifier's default width, all steps guided. `cost` is guided over plain time: at most 1.6 is
-asked for the gradient that stops at x0h, on CIFAR-10. `ratio` is its inverse, as in the other benchmarks.
+Prior and classifier are untrained, which costs the same: the presets of CIFAR-10 on a CPU (`cifar_s` on a
+GPU) and of the digits, with the classifier's default width, all steps guided. `cost` is guided over plain
+time: at most 1.6 is asked for the gradient that stops at x0h, on CIFAR-10. `ratio` is its inverse, as in the
+other benchmarks.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ def _row(name: str, gradient: Gradient, cfg: float, device: torch.device) -> dic
     prior, _ = untrained(PRESETS[name], device)
     hook = _hook(prior, gradient, device)
     count = 16 if name == "cifar_cpu" else 64
-    labels, places = torch.arange(count, device=device) % CLASSES, torch.arange(count, device=device) // CLASSES
+    labels, places = (
+        torch.arange(count, device=device) % CLASSES,
+        torch.arange(count, device=device) // CLASSES,
+    )
     config = GeneratorConfig(sampling_steps=STEPS, cfg=cfg)
 
     def sample(guidance: InformationGuidance | None) -> torch.Tensor:
@@ -49,8 +54,11 @@ def _row(name: str, gradient: Gradient, cfg: float, device: torch.device) -> dic
     )
     row: dict[str, Any] = {
         "name": f"{name}: {count} images, {STEPS} steps, cfg {cfg:g}, gradient {gradient.name}",
-        "ours_seconds": guided, "reference_seconds": plain, "ratio": plain / guided, "cost": guided / plain,
-    }  # fmt: skip
+        "ours_seconds": guided,
+        "reference_seconds": plain,
+        "ratio": plain / guided,
+        "cost": guided / plain,
+    }
     asked = gradient is Gradient.shrunk and name != "digits8_mlp"
     return {**row, "within_1.6": guided / plain <= BOUND} if asked else row
 

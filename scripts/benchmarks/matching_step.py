@@ -1,11 +1,12 @@
 """One step of DM, DataDAM and ATOM against the reference formulation, CIFAR-10 sizes, IPC 10.
 
-The reference is written as the published codes are: a Python loop over classes for sampling and augmentation, the
-parameters of an augmentation as a list of tensors image by image, a network built anew each step, activations taken by
-hooks and cloned, class means moved to the CPU layer by layer. For the check both get the same network and real images
-and no augmentation; the losses must then be equal.
+The reference is written as the published codes are: a Python loop over classes for sampling and augmentation,
+the parameters of an augmentation as a list of tensors image by image, a network built anew each step,
+activations taken by hooks and cloned, class means moved to the CPU layer by layer. For the check both get the
+same network and real images and no augmentation; the losses must then be equal.
 
-What ATOM's channel term costs is measured as its step against DataDAM's, both ours: a ratio of 0.97 means 3 % more.
+What ATOM's channel term costs is measured as its step against DataDAM's, both ours: a ratio of 0.97 means 3 %
+more.
 """
 
 from __future__ import annotations
@@ -43,7 +44,12 @@ class PlainConvNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for channels in (3, width, width):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(width, width), nn.ReLU(), nn.AvgPool2d(2)]
+            layers += [
+                nn.Conv2d(channels, width, 3, padding=1),
+                nn.GroupNorm(width, width),
+                nn.ReLU(),
+                nn.AvgPool2d(2),
+            ]
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Linear(width * 16, K)
 
@@ -101,10 +107,13 @@ def plain_augment(x: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def plain_loss(
-    net: PlainConvNet, real: list[torch.Tensor], synthetic: list[torch.Tensor], summed: Sequence[int | tuple[int, int]]
+    net: PlainConvNet,
+    real: list[torch.Tensor],
+    synthetic: list[torch.Tensor],
+    summed: Sequence[int | tuple[int, int]],
 ) -> torch.Tensor:
-    """DM's loss, with attention (power 4, weight 100) that sums over each of `summed`: 1, the channels, is spatial
-    attention, (2, 3) channel attention. Layer by layer and class by class on CPU copies."""
+    """DM's loss, with attention (power 4, weight 100) that sums over each of `summed`: 1, the channels, is
+    spatial attention, (2, 3) channel attention. Layer by layer and class by class on CPU copies."""
     taken = hooked(net)
     with torch.no_grad():
         output_real = net.embed(torch.cat(real))
@@ -115,7 +124,8 @@ def plain_loss(
     loss = torch.zeros(())
     for k in range(K):
         difference = (
-            output_real[k * n : (k + 1) * n].mean(0).cpu() - output_synthetic[k * m : (k + 1) * m].mean(0).cpu()
+            output_real[k * n : (k + 1) * n].mean(0).cpu()
+            - output_synthetic[k * m : (k + 1) * m].mean(0).cpu()
         )
         loss = loss + (difference**2).sum()
     for layer, dims in ((layer, dims) for layer in range(2) for dims in summed):
@@ -124,7 +134,9 @@ def plain_loss(
             for maps in (maps_real[layer], taken[layer])
         )
         for k in range(K):
-            difference = z_real[k * n : (k + 1) * n].mean(0).cpu() - z_synthetic[k * m : (k + 1) * m].mean(0).cpu()
+            difference = (
+                z_real[k * n : (k + 1) * n].mean(0).cpu() - z_synthetic[k * m : (k + 1) * m].mean(0).cpu()
+            )
             loss = loss + 100 * (difference**2).sum()
     return loss
 
@@ -179,13 +191,16 @@ def _steps(
         target.copy_(source)
     real = pool[members[:, 100 : 100 + batch_real]]
     with torch.no_grad():
-        mine = float(class_mean_loss(_class_means(net, statistics, real), _class_means(net, statistics, ours_images)))
+        mine = float(
+            class_mean_loss(_class_means(net, statistics, real), _class_means(net, statistics, ours_images))
+        )
         theirs = float(plain_loss(plain, list(real), list(start), SUMMED[name]))
     return ours, reference, math.isclose(mine, theirs, rel_tol=1e-4)
 
 
 def run() -> list[dict[str, Any]]:
-    """DataDAM and ATOM (64 real images a class) and DM (256), at the paper's width and at that of `profile=fast`."""
+    """DataDAM and ATOM (64 real images a class) and DM (256), at the paper's width and at that of
+    `profile=fast`."""
     device = choose_device("auto")
     sizes = [("datadam", 64, 128), ("dm", 256, 128), ("datadam", 32, 32), ("dm", 32, 32), ("atom", 64, 128)]
     rows = [_against_reference(name, batch_real, width, device) for name, batch_real, width in sizes]
@@ -200,7 +215,9 @@ def _against_reference(name: str, batch_real: int, width: int, device: torch.dev
 
 def _channel_term(batch_real: int, width: int, device: torch.device) -> dict[str, Any]:
     """ATOM's step against DataDAM's; repeated more often, as the difference is small."""
-    (mine, _, one), (other, _, two) = (_steps(name, batch_real, width, device) for name in ("atom", "datadam"))
+    (mine, _, one), (other, _, two) = (
+        _steps(name, batch_real, width, device) for name in ("atom", "datadam")
+    )
     label = f"channel term: atom step against datadam step, ipc 10, {batch_real} real a class, width {width}"
     return _row(label, [mine, other], one and two, repeats=15 if device.type == "cpu" else 200)
 
@@ -208,4 +225,10 @@ def _channel_term(batch_real: int, width: int, device: torch.device) -> dict[str
 def _row(name: str, functions: list[Callable[[], object]], equal: bool, *, repeats: int) -> dict[str, Any]:
     seconds, reference = median_seconds(functions, repeats=repeats, warmup=1)
     ratio = reference / seconds
-    return {"name": name, "ours_seconds": seconds, "reference_seconds": reference, "ratio": ratio, "equal": equal}
+    return {
+        "name": name,
+        "ours_seconds": seconds,
+        "reference_seconds": reference,
+        "ratio": ratio,
+        "equal": equal,
+    }

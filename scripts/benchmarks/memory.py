@@ -11,18 +11,31 @@ from typing import Any
 
 RUN = Path(__file__).resolve().parent.parent.parent / "run.py"
 WORDS = [
-    "dataset=cifar10", "ipc=50", "profile=smoke", "student.width=128", "protocol.epochs=1", "protocol.nets=1",
+    "dataset=cifar10",
+    "ipc=50",
+    "profile=smoke",
+    "student.width=128",
+    "protocol.epochs=1",
+    "protocol.nets=1",
     "method.iterations=2",
-]  # fmt: skip
+]
 
 
 def run() -> list[dict[str, Any]]:
-    """One row a method, at the paper's width and real batch; few steps, since the peak does not grow with steps."""
+    """One row a method, at the paper's width and real batch; few steps, since the peak does not grow with
+    steps."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         roots = [f"{name}_root={folder}/{name}" for name in ("runs", "cache")]
         for method, batch_real in (("datadam", 64), ("dm", 256)):
-            line = [sys.executable, str(RUN), f"method={method}", f"method.batch_real={batch_real}", *WORDS, *roots]
+            line = [
+                sys.executable,
+                str(RUN),
+                f"method={method}",
+                f"method.batch_real={batch_real}",
+                *WORDS,
+                *roots,
+            ]
             subprocess.run(line, check=True, capture_output=True)
             peak = (
                 resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

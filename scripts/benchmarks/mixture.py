@@ -1,9 +1,9 @@
 """Greedy mixture reduction against plain loops over pairs: 200 components in 4 dimensions.
 
-The plain versions compute the cost of every pair anew before every merge, one pair after another; inside a pair
-their products with all components are NumPy arrays. They are timed on the first merges only, and ours on the same
-ones, which includes all that it computes once. The formulas of the loops are written here. Ours has one thread, since
-the loops have no use for more.
+The plain versions compute the cost of every pair anew before every merge, one pair after another; inside a
+pair their products with all components are NumPy arrays. They are timed on the first merges only, and ours on
+the same ones, which includes all that it computes once. The formulas of the loops are written here. Ours has
+one thread, since the loops have no use for more.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def _kl_bounds(_: _Plain, g: _Plain) -> list[tuple[float, int, int]]:
 def _angles(f: _Plain, g: _Plain) -> list[tuple[float, int, int]]:
     """The angle between f and the mixture after the merge, for every pair.
 
-    The inner products of components that stay are computed once for all pairs; recomputing them too would take
-    hours.
+    The inner products of components that stay are computed once for all pairs; recomputing them too would
+    take hours.
     """
     gram = np.stack([_products(g, *(part[k] for part in g)) for k in range(len(g.weights))])
     with_f = np.array([_products(f, *(part[k] for part in g)).sum() for k in range(len(g.weights))])

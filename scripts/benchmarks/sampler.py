@@ -1,8 +1,9 @@
-"""Drawing a set together against one image at a time, with equal images; and where a prior's training time goes.
+"""Drawing a set together against one image at a time, with equal images; and where a prior's training time
+goes.
 
-Priors are untrained, which costs the same: `digits8_mlp` and `cifar_cpu` on a CPU, `cifar_s` on a GPU. The share
-of a training step that its network takes is measured in the same run: forward and backward pass alone, on a batch of
-the same size, over the whole step.
+Priors are untrained, which costs the same: `digits8_mlp` and `cifar_cpu` on a CPU, `cifar_s` on a GPU. The
+share of a training step that its network takes is measured in the same run: forward and backward pass alone,
+on a batch of the same size, over the whole step.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from distill_bench.generative.presets import PRESETS, Preset
 from distill_bench.generative.prior import Prior
 from distill_bench.generative.process import Prediction
 from distill_bench.generative.sampling import reverse, to_bytes
-from distill_bench.generative.training import denoising_loss, drop_labels, ema_decay, flat_adamw, rate, schedule
+from distill_bench.generative.training import (
+    denoising_loss,
+    drop_labels,
+    ema_decay,
+    flat_adamw,
+    rate,
+    schedule,
+)
 from distill_bench.groups import GeneratorConfig
 from scripts.timing import median_seconds
 
@@ -44,7 +52,10 @@ def sampler(name: str, device: torch.device) -> dict[str, Any]:
         return to_bytes(prior, reverse(prior, labels, places, draws(), config), shape[1])
 
     def one_by_one() -> torch.Tensor:
-        parts = [reverse(prior, labels[i : i + 1], places[i : i + 1], [draw], config) for i, draw in enumerate(draws())]
+        parts = [
+            reverse(prior, labels[i : i + 1], places[i : i + 1], [draw], config)
+            for i, draw in enumerate(draws())
+        ]
         return to_bytes(prior, torch.cat(parts), shape[1])
 
     apart = (together().int() - one_by_one().int()).abs().max()
@@ -52,9 +63,12 @@ def sampler(name: str, device: torch.device) -> dict[str, Any]:
     ours, reference = median_seconds([together, one_by_one], repeats=3)
     return {
         "name": f"{name}: 64 images, {STEPS} steps, guidance 1.5",
-        "images_per_second": 64 / ours, "ours_seconds": ours, "reference_seconds": reference,
-        "ratio": reference / ours, "largest_difference_of_255": int(apart),
-    }  # fmt: skip
+        "images_per_second": 64 / ours,
+        "ours_seconds": ours,
+        "reference_seconds": reference,
+        "ratio": reference / ours,
+        "largest_difference_of_255": int(apart),
+    }
 
 
 def training(name: str, device: torch.device) -> dict[str, Any]:
@@ -83,7 +97,10 @@ def training(name: str, device: torch.device) -> dict[str, Any]:
         weights.grad.zero_()  # type: ignore[union-attr]
         average.lerp_(weights.detach(), 1 - ema_decay(1000))
 
-    x, t = torch.randn(preset.batch, *shape, device=device), torch.randint(1000, (preset.batch,), device=device)
+    x, t = (
+        torch.randn(preset.batch, *shape, device=device),
+        torch.randint(1000, (preset.batch,), device=device),
+    )
 
     def passes() -> None:
         with autocast:
@@ -93,9 +110,11 @@ def training(name: str, device: torch.device) -> dict[str, Any]:
     whole, network = median_seconds([step, passes], repeats=5)
     return {
         "name": f"{name}: a training step of {preset.batch} images",
-        "step_seconds": whole, "forward_and_backward_seconds": network, "share": network / whole,
+        "step_seconds": whole,
+        "forward_and_backward_seconds": network,
+        "share": network / whole,
         "images_per_second": preset.batch / whole,
-    }  # fmt: skip
+    }
 
 
 def untrained(preset: Preset, device: torch.device) -> tuple[Prior, tuple[int, int, int]]:
@@ -104,11 +123,16 @@ def untrained(preset: Preset, device: torch.device) -> tuple[Prior, tuple[int, i
     torch.manual_seed(0)
     network = build_network(preset, shape, CLASSES).to(device)
     with torch.no_grad():
-        for parameter in network.parameters():  # layers that start at zero would give images without structure
+        for (
+            parameter
+        ) in network.parameters():  # layers that start at zero would give images without structure
             parameter.add_(0.02 * torch.randn_like(parameter))
     together = (1 << 23) // (4 * preset.largest_map(shape[1])) if device.type == "cpu" else None
     prior = Prior(
-        network=network.eval().requires_grad_(False), shape=shape, alpha_bars=schedule(shape[1]).to(device),
-        label_ids=torch.arange(CLASSES + 1, device=device), images_per_pass=together,
-    )  # fmt: skip
+        network=network.eval().requires_grad_(False),
+        shape=shape,
+        alpha_bars=schedule(shape[1]).to(device),
+        label_ids=torch.arange(CLASSES + 1, device=device),
+        images_per_pass=together,
+    )
     return prior, shape

@@ -42,5 +42,6 @@ def run() -> list[dict[str, Any]]:
         )
     rows = [("--help", ours), ("a config error", wrong)]
     return [
-        {"name": name, "ours_seconds": s, "reference_seconds": reference, "ratio": reference / s} for name, s in rows
+        {"name": name, "ours_seconds": s, "reference_seconds": reference, "ratio": reference / s}
+        for name, s in rows
     ]

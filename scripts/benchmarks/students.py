@@ -1,14 +1,15 @@
 """Evaluating a synthetic set: five students trained on ten images a class and tested, against the plain way.
 
-The plain way is that of the published codes: one network after another, a fresh module each; a DataLoader over the
-tensor; augmentation with one affine matrix an image from a Python list, and whole int64 index tensors for crop and
-cutout; the loss and the number of right answers read after every batch. `equal`: from the same weights and without
-augmentation (the batch is the whole set, so its order does not matter), both end at the same logits.
+The plain way is that of the published codes: one network after another, a fresh module each; a DataLoader
+over the tensor; augmentation with one affine matrix an image from a Python list, and whole int64 index
+tensors for crop and cutout; the loss and the number of right answers read after every batch. `equal`: from
+the same weights and without augmentation (the batch is the whole set, so its order does not matter), both end
+at the same logits.
 
-The 32-pixel images are class patterns with noise, since only their size matters here; the 8-pixel ones are real digits.
-Shares of a step's time, measured on its own: `augmentation_share`, `model_share` (forward and backward passes). For
-the protocols with crops and CutMix only these shares are measured: there is no published loop without a DataLoader's
-worker processes to compare with.
+The 32-pixel images are class patterns with noise, since only their size matters here; the 8-pixel ones are
+real digits. Shares of a step's time, measured on its own: `augmentation_share`, `model_share` (forward and
+backward passes). For the protocols with crops and CutMix only these shares are measured: there is no
+published loop without a DataLoader's worker processes to compare with.
 """
 
 from __future__ import annotations
@@ -69,7 +70,12 @@ class Case:
         layers: list[nn.Module] = []
         for _ in range(models.depth_for(size)):
             norm = nn.GroupNorm(self.width, self.width)
-            layers += [nn.Conv2d(channels, self.width, 3, padding=1), norm, nn.ReLU(inplace=True), nn.AvgPool2d(2)]
+            layers += [
+                nn.Conv2d(channels, self.width, 3, padding=1),
+                norm,
+                nn.ReLU(inplace=True),
+                nn.AvgPool2d(2),
+            ]
             channels, size = self.width, size // 2
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(self.width * size * size, K)).to(self.device)
 
@@ -81,7 +87,8 @@ class Case:
 
 
 def plain_augment(x: Tensor, strategy: str) -> Tensor:
-    """One random family for the batch, parameters for each image, image by image where the published code does so."""
+    """One random family for the batch, parameters for each image, image by image where the published code
+    does so."""
     families = strategy.split("_")
     family = families[np.random.randint(len(families))]
     n, size = len(x), x.shape[-1]
@@ -117,7 +124,9 @@ def plain_augment(x: Tensor, strategy: str) -> Tensor:
     batch, row, column = torch.meshgrid(
         *(torch.arange(length, device=x.device) for length in (n, side, side)), indexing="ij"
     )
-    row, column = ((a + c - side // 2).clamp(0, size - 1) for a, c in zip((row, column), centres, strict=True))
+    row, column = (
+        (a + c - side // 2).clamp(0, size - 1) for a, c in zip((row, column), centres, strict=True)
+    )
     mask = torch.ones(n, size, size, dtype=x.dtype, device=x.device)
     mask[batch, row, column] = 0
     return x * mask[:, None]
@@ -144,12 +153,15 @@ def plain_epoch(net: nn.Module, loader: Any, optimiser: torch.optim.Optimizer | 
 
 
 def plain_students(case: Case, starts: Sequence[nn.Module] = ()) -> list[nn.Module]:
-    """The networks one after another, each tested; `starts` have the weights to begin with, to compare results."""
+    """The networks one after another, each tested; `starts` have the weights to begin with, to compare
+    results."""
     nets = []
     for number in range(len(case.seeds)):
         net = case.plain()
         if starts:
-            net.load_state_dict(dict(zip(net.state_dict(), starts[number].state_dict().values(), strict=True)))
+            net.load_state_dict(
+                dict(zip(net.state_dict(), starts[number].state_dict().values(), strict=True))
+            )
         rate = 0.01
         loader = DataLoader(TensorDataset(*case.data), batch_size=256, shuffle=True)
         optimiser = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
@@ -169,9 +181,16 @@ def our_students(case: Case, batching: Batching) -> training.Students:
     images, labels = case.data
     protocol = ProtocolConfig(batching=batching, augment=bool(case.strategy))
     students = training.train_students(
-        case.build, lambda i: images[i], labels, protocol, epochs=case.epochs, seeds=case.seeds,
-        augmentation=case.strategy, device=case.device, loop=lambda _name, total, _state: iter(range(total)),
-    )  # fmt: skip
+        case.build,
+        lambda i: images[i],
+        labels,
+        protocol,
+        epochs=case.epochs,
+        seeds=case.seeds,
+        augmentation=case.strategy,
+        device=case.device,
+        loop=lambda _name, total, _state: iter(range(total)),
+    )
     training.accuracies(students, case)
     return students
 
@@ -184,11 +203,15 @@ def same_logits(case: Case) -> dict[Batching, bool]:
     with torch.no_grad():
         theirs = torch.stack([net.eval()(some) for net in nets])
     ways = (Batching.sequential, Batching.stacked)
-    return {way: torch.allclose(our_students(quiet, way).logits(some), theirs, rtol=1e-3, atol=1e-3) for way in ways}
+    return {
+        way: torch.allclose(our_students(quiet, way).logits(some), theirs, rtol=1e-3, atol=1e-3)
+        for way in ways
+    }
 
 
 def shares(case: Case) -> dict[str, float]:
-    """Seconds of one step of one network in augmentation, and in forward and backward passes, as shares of both."""
+    """Seconds of one step of one network in augmentation, and in forward and backward passes, as shares of
+    both."""
     net, (images, labels) = case.build(), case.data
     x = images[None]
     draws = [augment.draw(case.strategy, 1, x.shape[1], generator(0, "share", i)) for i in range(12)]
@@ -205,7 +228,8 @@ def shares(case: Case) -> dict[str, float]:
 
 
 def crop_rows(case: Case) -> list[dict[str, Any]]:
-    """Seconds of an epoch of one network by the protocols with crops and CutMix, and the share that batches take."""
+    """Seconds of an epoch of one network by the protocols with crops and CutMix, and the share that batches
+    take."""
     images, labels = case.data
     teacher = case.build().eval().requires_grad_(False)
     normalise = Normalise([0.5] * images.shape[1], [0.25] * images.shape[1], case.device)
@@ -215,10 +239,19 @@ def crop_rows(case: Case) -> list[dict[str, Any]]:
         protocol = replace(training.recipe(typed(ProtocolConfig, content, "protocol"), IPC, K), best=False)
         batches = Batches(lambda i: images[i], labels, protocol, SEEDS[:1], case.strategy, normalise)
         whole = partial(
-            training.train_students, case.build, lambda i: images[i], labels, protocol, epochs=3, seeds=SEEDS[:1],
-            augmentation=case.strategy, device=case.device, loop=lambda _name, total, _state: iter(range(total)),
-            colours=normalise, teacher=teacher if name == "rded_soft" else None,
-        )  # fmt: skip
+            training.train_students,
+            case.build,
+            lambda i: images[i],
+            labels,
+            protocol,
+            epochs=3,
+            seeds=SEEDS[:1],
+            augmentation=case.strategy,
+            device=case.device,
+            loop=lambda _name, total, _state: iter(range(total)),
+            colours=normalise,
+            teacher=teacher if name == "rded_soft" else None,
+        )
         three = partial(lambda batches: [list(batches.epoch(number)) for number in range(3)], batches)
         augmented, trained = median_seconds([three, whole], repeats=3)
         share = augmented / trained
@@ -234,7 +267,8 @@ def crop_rows(case: Case) -> list[dict[str, Any]]:
 
 
 def cases(device: torch.device) -> list[Case]:
-    """ConvNet-3 at the paper's width and at that of `profile=fast` on 32-pixel images, ConvNet-2 on digits."""
+    """ConvNet-3 at the paper's width and at that of `profile=fast` on 32-pixel images, ConvNet-2 on
+    digits."""
     draws = generator(0, "benchmark")
     patterns = torch.randn(K, 3, 32, 32, generator=draws)
     labels = torch.arange(K).repeat_interleave(IPC)
@@ -252,7 +286,13 @@ def cases(device: torch.device) -> list[Case]:
     return [
         Case("ConvNet-3 width 128, 32 pixels", *colour, width=128, epochs=1, strategy=every),
         Case("ConvNet-3 width 32, 32 pixels", *colour, width=32, epochs=4, strategy=every),
-        Case("ConvNet-2 width 16, digits", *grey, width=16, epochs=24, strategy="color_crop_cutout_scale_rotate"),
+        Case(
+            "ConvNet-2 width 16, digits",
+            *grey,
+            width=16,
+            epochs=24,
+            strategy="color_crop_cutout_scale_rotate",
+        ),
     ]
 
 

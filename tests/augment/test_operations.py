@@ -95,18 +95,25 @@ def test_cutout_is_the_published_clamped_mask(x: torch.Tensor, sides: tuple[int,
 def published_resample(x: torch.Tensor, theta: list[list[list[float]]]) -> torch.Tensor:
     images = x.flatten(0, 1)
     grid = F.affine_grid(torch.tensor(theta, dtype=x.dtype), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False).reshape(x.shape)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False).reshape(
+        x.shape
+    )
 
 
 def test_scale_resamples_with_the_published_matrices(x: torch.Tensor) -> None:
     s, t = (0.8 + 0.4 * random(2, R, M)).unbind(0)
-    theta = [[[float(a), 0.0, 0.0], [0.0, float(b), 0.0]] for a, b in zip(s.flatten(), t.flatten(), strict=True)]
+    theta = [
+        [[float(a), 0.0, 0.0], [0.0, float(b), 0.0]] for a, b in zip(s.flatten(), t.flatten(), strict=True)
+    ]
     torch.testing.assert_close(augment.scale(x, s, t), published_resample(x, theta))
 
 
 def test_rotate_resamples_with_the_published_matrices(x: torch.Tensor) -> None:
     angle = 0.5 * random(R, M) - 0.25
-    theta = [[[math.cos(a), math.sin(-a), 0.0], [math.sin(a), math.cos(a), 0.0]] for a in map(float, angle.flatten())]
+    theta = [
+        [[math.cos(a), math.sin(-a), 0.0], [math.sin(a), math.cos(a), 0.0]]
+        for a in map(float, angle.flatten())
+    ]
     torch.testing.assert_close(augment.rotate(x, angle), published_resample(x, theta))
 
 

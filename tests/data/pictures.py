@@ -50,9 +50,13 @@ def picture_folder(root: Path, train: tuple[int, ...] = (6, 4, 5), test: tuple[i
 def folder_config(root: Path, **changes: Any) -> DatasetConfig:
     """The config of a folder of pictures, at 8x8."""
     fields: dict[str, Any] = {
-        "name": "imagefolder", "source": "imagefolder", "folder": str(root),
-        "num_classes": 0, "channels": 3, "resolution": 8,
-    }  # fmt: skip
+        "name": "imagefolder",
+        "source": "imagefolder",
+        "folder": str(root),
+        "num_classes": 0,
+        "channels": 3,
+        "resolution": 8,
+    }
     return DatasetConfig(**{**fields, **changes})
 
 

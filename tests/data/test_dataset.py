@@ -53,7 +53,9 @@ def test_images_are_decoded_once(folder: Path, tmp_path: Path, monkeypatch: pyte
     assert torch.equal(everything(first.train), everything(second.train))
 
 
-def test_moving_the_folder_changes_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moving_the_folder_changes_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = loaded(folder_config(folder), tmp_path)
     folder.rename(tmp_path / "moved")
     monkeypatch.setattr(module, "decode_all", lambda *_: pytest.fail("decoded again"))
@@ -77,14 +79,18 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES.keys())
-def test_what_networks_see_changes_the_fingerprint(folder: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_what_networks_see_changes_the_fingerprint(
+    folder: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
     plain = loaded(folder_config(folder), tmp_path)
     assert loaded(folder_config(folder, **changes), tmp_path).fingerprint != plain.fingerprint
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["resident", "streamed"])
-def test_an_added_image_changes_the_fingerprint(folder: Path, tmp_path: Path, part: str, streamed: bool) -> None:
+def test_an_added_image_changes_the_fingerprint(
+    folder: Path, tmp_path: Path, part: str, streamed: bool
+) -> None:
     config = folder_config(folder, streamed=streamed, mean=[0.5] * 3, std=[0.5] * 3)
     before = loaded(config, tmp_path).fingerprint
     picture(folder / part / "plum" / "new.png", 99)
@@ -114,7 +120,9 @@ def test_chosen_classes_of_digits_are_relabelled() -> None:
 
 
 def test_shuffled_labels_keep_counts_and_images_and_leave_the_test_part_alone() -> None:
-    plain, shuffled = (loaded(named_config("digits", shuffled_labels=s), Path("unused")) for s in (False, True))
+    plain, shuffled = (
+        loaded(named_config("digits", shuffled_labels=s), Path("unused")) for s in (False, True)
+    )
     assert torch.equal(plain.train.class_counts, shuffled.train.class_counts)
     assert torch.equal(everything(plain.train), everything(shuffled.train))
     assert torch.equal(plain.test.labels, shuffled.test.labels)

@@ -55,7 +55,9 @@ def test_an_image_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
         decode(str(tmp_path / "odd.png"), Shape(3, 8, native=8))
 
 
-def test_worker_processes_decode_the_same_in_the_same_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_processes_decode_the_same_in_the_same_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = [str(tmp_path / f"{i}.png") for i in range(7)]
     for i, path in enumerate(paths):
         picture(Path(path), i)
@@ -65,7 +67,9 @@ def test_worker_processes_decode_the_same_in_the_same_order(tmp_path: Path, monk
     np.testing.assert_array_equal(decode_all("decode", paths, Shape(3, 8)), decode_some(paths, Shape(3, 8)))
 
 
-def test_a_wrong_file_is_named_from_a_worker_process_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_file_is_named_from_a_worker_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "FEW", 0)
     monkeypatch.setattr(module, "cpus", lambda: 2)
     (tmp_path / "page.png").write_text("<html>")

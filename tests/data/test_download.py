@@ -29,7 +29,8 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A server of a folder with an archive of Tiny ImageNet (one file), which is where it is downloaded from."""
+    """A server of a folder with an archive of Tiny ImageNet (one file), which is where it is downloaded
+    from."""
     folder = tmp_path / "server"
     folder.mkdir()
     with zipfile.ZipFile(folder / "tiny.zip", "w") as file:
@@ -75,7 +76,9 @@ def test_an_archive_that_the_server_lacks_counts_as_no_network(server: Path, tmp
         locate(CONFIG, tmp_path / "data")
 
 
-def test_a_server_that_fails_later_is_one_line(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_fails_later_is_one_line(
+    server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (server / "tiny.zip").unlink()
     monkeypatch.setattr(locating, "reachable", lambda url: True)  # noqa: ARG005
     with pytest.raises(UserError, match="the download failed"):
@@ -90,5 +93,8 @@ def test_the_smallest_imagenette_that_need_not_be_enlarged_is_fetched(resolution
 def test_known_archives_agree_with_torchvisions() -> None:
     import torchvision
 
-    for name, kind in (("cifar10", torchvision.datasets.CIFAR10), ("cifar100", torchvision.datasets.CIFAR100)):
+    for name, kind in (
+        ("cifar10", torchvision.datasets.CIFAR10),
+        ("cifar100", torchvision.datasets.CIFAR100),
+    ):
         assert module.ARCHIVES[name] == (kind.url, kind.tgz_md5, kind.base_folder)

@@ -20,7 +20,11 @@ from tests.data.pictures import folder_config, named_config
 
 PLACES = {
     "fashion_mnist, unzipped": ("fashion_mnist", "fashion_mnist/train-images-idx3-ubyte", Layout.idx),
-    "fashion_mnist, torchvision": ("fashion_mnist", "FashionMNIST/raw/train-images-idx3-ubyte.gz", Layout.idx),
+    "fashion_mnist, torchvision": (
+        "fashion_mnist",
+        "FashionMNIST/raw/train-images-idx3-ubyte.gz",
+        Layout.idx,
+    ),
     "cifar10, batches": ("cifar10", "cifar-10-batches-py/data_batch_1", Layout.batches),
     "cifar10, batches in a folder": ("cifar10", "cifar10/cifar-10-batches-py/data_batch_1", Layout.batches),
     "cifar10, images": ("cifar10", "cifar10/train/airplane/1.jpg", Layout.split_folders),
@@ -50,7 +54,9 @@ def test_each_known_layout_is_found(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "tinyimagenet", "imagenette", "imagewoof", "imagenet1k"])
+@pytest.mark.parametrize(
+    "name", ["cifar10", "cifar100", "tinyimagenet", "imagenette", "imagewoof", "imagenet1k"]
+)
 def test_absent_data_are_one_line_that_says_what_to_put_where(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError) as caught:
         locate(named_config(name), tmp_path)
@@ -61,12 +67,16 @@ def test_absent_data_are_one_line_that_says_what_to_put_where(tmp_path: Path, na
     assert ("no network to download it" in line) == bool(FACTS[name].url)
 
 
-def test_absent_data_with_a_network_are_to_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_data_with_a_network_are_to_be_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "reachable", lambda url: url == FACTS["cifar100"].url)
     assert locate(named_config("cifar100"), tmp_path).layout is Layout.absent
 
 
-def test_a_folder_that_is_named_is_the_only_one_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_named_is_the_only_one_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "reachable", lambda url: True)  # noqa: ARG005
     (tmp_path / "tiny-imagenet-200").mkdir()
     (tmp_path / "tiny-imagenet-200" / "wnids.txt").touch()
@@ -83,7 +93,10 @@ def test_an_archive_too_small_for_the_resolution_is_passed_over(tmp_path: Path) 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another size": ({"name": "digits", "resolution": 16}, "dataset.resolution=16: must be 8"),
-    "other channels": ({"name": "digits", "channels": 3, "mean": [], "std": []}, "dataset.channels=3: must be 1"),
+    "other channels": (
+        {"name": "digits", "channels": 3, "mean": [], "std": []},
+        "dataset.channels=3: must be 1",
+    ),
     "a class that is not there": ({"name": "digits", "classes": [3, 10]}, "from 0 to 9"),
     "a class twice": ({"name": "digits", "classes": [3, 3]}, "must be distinct"),
     "a mean without a std": ({"name": "digits", "std": []}, "dataset.std"),
@@ -103,10 +116,10 @@ def test_a_config_that_cannot_be_is_named_before_any_file_is_read(tmp_path: Path
 
 
 def test_looking_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from distill_bench.data.locate import locate; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    code = "import sys; from distill_bench.data.locate import locate; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    found = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 
 

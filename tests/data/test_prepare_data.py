@@ -30,7 +30,12 @@ def test_it_decodes_a_folder_into_the_cache(tmp_path: Path) -> None:
 
 def test_it_reads_no_streamed_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture_folder(tmp_path / "mine")
-    words = ["dataset.folder=mine", "dataset.streamed=true", "dataset.mean=[.5,.5,.5]", "dataset.std=[.5,.5,.5]"]
+    words = [
+        "dataset.folder=mine",
+        "dataset.streamed=true",
+        "dataset.mean=[.5,.5,.5]",
+        "dataset.std=[.5,.5,.5]",
+    ]
     assert main(["imagefolder", *words, *roots(tmp_path)]) == 0
     assert "training statistics" not in capsys.readouterr().out
 

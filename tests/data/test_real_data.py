@@ -45,7 +45,9 @@ def test_mean_and_deviation_are_what_the_config_says_they_are(name: str, shared:
     train = load(name, shared).train
     of = data.per_image_statistics if config.statistics is Statistics.per_image else data.pixel_statistics
     mean, std = of(train.pixels(1024))
-    encoded = locate(config, DATA_ROOT).layout is Layout.split_folders  # JPEG copies smooth the images a little
+    encoded = (
+        locate(config, DATA_ROOT).layout is Layout.split_folders
+    )  # JPEG copies smooth the images a little
     tolerance = 2.5e-3 if encoded else 2e-4
     torch.testing.assert_close(torch.tensor(config.mean), torch.tensor(mean), atol=tolerance, rtol=0)
     torch.testing.assert_close(torch.tensor(config.std), torch.tensor(std), atol=tolerance, rtol=0)
@@ -57,11 +59,18 @@ def test_the_usual_deviation_of_cifar10_is_not_that_of_its_pixels(shared: Path) 
     assert min(pixel - usual for pixel, usual in zip(std, on_disk("cifar10").std, strict=True)) > 0.03
 
 
-SIZES = {"digits": (1200, 597), "fashion_mnist": (60_000, 10_000), "cifar10": (50_000, 10_000),
-         "cifar100": (50_000, 10_000), "tinyimagenet": (100_000, 10_000)}  # fmt: skip
+SIZES = {
+    "digits": (1200, 597),
+    "fashion_mnist": (60_000, 10_000),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "tinyimagenet": (100_000, 10_000),
+}
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in list(SIZES)[2:])])
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in list(SIZES)[2:])]
+)
 def test_the_parts_have_their_published_sizes(name: str, shared: Path) -> None:
     dataset = load(name, shared)
     assert (len(dataset.train), len(dataset.test)) == SIZES[name]

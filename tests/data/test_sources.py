@@ -96,9 +96,18 @@ TINY_DAMAGE = {
         lambda root: (root / "val/images/val_2.JPEG").unlink(),
         "val_2.JPEG: no such file",
     ),
-    "no annotations": (lambda root: (root / "val/val_annotations.txt").unlink(), "val_annotations.txt: missing"),
-    "a class is missing": (lambda root: (root / "train/n02").rename(root / "gone"), "n02/images: no such class folder"),
-    "another size": (lambda root: picture(root / "train/n01/images/n01_1.JPEG", 0, (63, 64)), "n01_1.JPEG: is 63x64"),
+    "no annotations": (
+        lambda root: (root / "val/val_annotations.txt").unlink(),
+        "val_annotations.txt: missing",
+    ),
+    "a class is missing": (
+        lambda root: (root / "train/n02").rename(root / "gone"),
+        "n02/images: no such class folder",
+    ),
+    "another size": (
+        lambda root: picture(root / "train/n01/images/n01_1.JPEG", 0, (63, 64)),
+        "n01_1.JPEG: is 63x64",
+    ),
 }
 
 
@@ -235,6 +244,10 @@ def test_choosing_classes_keeps_their_order_within_the_list(kind: str) -> None:
         else FileList(Path(), list("012345"), [1] * 6, labels)
     )
     chosen = whole.only([2, 1])
-    found = chosen.images.flatten().tolist() if isinstance(chosen, Images) else [int(name) for name in chosen.names]
+    found = (
+        chosen.images.flatten().tolist()
+        if isinstance(chosen, Images)
+        else [int(name) for name in chosen.names]
+    )
     assert found == [1, 2, 4, 5]
     assert torch.as_tensor(chosen.labels).tolist() == [1, 0, 1, 0]

@@ -61,7 +61,9 @@ def test_a_class_that_is_too_small_is_sampled_with_replacement() -> None:
 @pytest.mark.parametrize("n", [2, 6])
 def test_every_image_of_a_class_is_as_likely(n: int) -> None:
     split, repeats = random_split(), 3000
-    drawn = torch.cat([split.sample_per_class(n, seeded(s)).flatten() for s in range(repeats)]).bincount(minlength=15)
+    drawn = torch.cat([split.sample_per_class(n, seeded(s)).flatten() for s in range(repeats)]).bincount(
+        minlength=15
+    )
     expected = repeats * n / split.class_counts[split.labels]
     assert ((drawn - expected).abs() < 5 * expected.sqrt()).all()
 
@@ -113,7 +115,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[data.ImageDataset, d
     root = tmp_path_factory.mktemp("both")
     picture_folder(root / "pictures")
     fields = {"mean": [0.4] * 3, "std": [0.2] * 3}
-    resident, streamed = (loaded(folder_config(root / "pictures", streamed=s, **fields), root) for s in (False, True))
+    resident, streamed = (
+        loaded(folder_config(root / "pictures", streamed=s, **fields), root) for s in (False, True)
+    )
     return resident, streamed
 
 

@@ -88,7 +88,9 @@ def test_unwhitening_gives_the_pixels_back(images: torch.Tensor, whitening: data
     assert torch.equal(whitening.inverse(whitening.forward(images)).mul(255).round().byte(), images)
 
 
-def test_other_images_go_through_the_map_that_was_fitted(images: torch.Tensor, whitening: data.Whiten) -> None:
+def test_other_images_go_through_the_map_that_was_fitted(
+    images: torch.Tensor, whitening: data.Whiten
+) -> None:
     others = correlated_images(50, seed=1)
     flat, mean = others.flatten(1) / 255, (images / 255).mean(0).flatten()
     torch.testing.assert_close(whitening.forward(others).flatten(1), (flat - mean) @ whitening.matrix)
@@ -113,7 +115,9 @@ def test_images_in_0_to_1_are_transformed_as_their_pixels_are(
     images: torch.Tensor, whitening: data.Whiten, kind: str
 ) -> None:
     transform = data.Normalise([0.4, 0.5, 0.6], [0.2, 0.3, 0.1]) if kind == "normalise" else whitening
-    torch.testing.assert_close(transform.forward_unit(images / 255), transform.forward(images), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        transform.forward_unit(images / 255), transform.forward(images), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", ["normalise", "whiten"])

@@ -31,7 +31,10 @@ class _Gaussian(nn.Module):
 
 
 def gaussian_prior(
-    means: list[float], variance: float, shape: tuple[int, int, int] = (1, 1, 1), alpha_bars: Tensor | None = None
+    means: list[float],
+    variance: float,
+    shape: tuple[int, int, int] = (1, 1, 1),
+    alpha_bars: Tensor | None = None,
 ) -> Prior:
     """Every element of class k is N(means[k], variance) on its own; the null class has the mean of means.
 

@@ -23,13 +23,25 @@ def save_dit(folder: Path, classes: int, channels: int = 3) -> Path:
     """A DiT of 64 tokens with learned variance and its autoencoder of 16-pixel images, random and small."""
     torch.manual_seed(0)
     DiTTransformer2DModel(
-        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, sample_size=8,
-        patch_size=2, num_embeds_ada_norm=classes,
-    ).save_pretrained(folder / "transformer")  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=classes,
+    ).save_pretrained(folder / "transformer")
     AutoencoderKL(
-        in_channels=channels, out_channels=channels, block_out_channels=(8, 8), latent_channels=4, norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, sample_size=16,
-    ).save_pretrained(folder / "vae")  # fmt: skip
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(8, 8),
+        latent_channels=4,
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        sample_size=16,
+    ).save_pretrained(folder / "vae")
     DDPMScheduler(1000, beta_schedule="linear").save_pretrained(folder / "scheduler")
     return folder
 
@@ -54,7 +66,9 @@ def test_latents_are_drawn_guided_and_decoded_to_the_data_sets_size(
     assert torch.isfinite(made.images).all()
 
 
-def test_both_branches_are_guided_by_the_scale_of_the_autoencoder(context: MakeContext, tmp_path: Path) -> None:
+def test_both_branches_are_guided_by_the_scale_of_the_autoencoder(
+    context: MakeContext, tmp_path: Path
+) -> None:
     prior = generative.load_prior(context(*words(save_dit(tmp_path / "dit", 10, channels=1))))
     images = torch.rand(2, 1, 16, 16) * 2 - 1
     latents = prior.from_pixels(images)
@@ -73,7 +87,9 @@ def test_imagenets_classes_are_known_by_their_wordnet_ids() -> None:
     assert woof == imagenet_ids(list(IMAGEWOOF))
 
 
-def test_a_directory_without_its_parts_or_with_other_classes_is_one_line(context: MakeContext, tmp_path: Path) -> None:
+def test_a_directory_without_its_parts_or_with_other_classes_is_one_line(
+    context: MakeContext, tmp_path: Path
+) -> None:
     folder = save_dit(tmp_path / "dit", 12, channels=1)
     ctx = context(*words(folder))
 

@@ -31,7 +31,9 @@ def hook(
     """A guidance of three classes without a trust region."""
     settings = GuidanceSettings(**{"scale": 1.0, "beta": 1.0, "trust": 0.0, **changes})
     real = torch.tensor([[0.8, 0.15, 0.05], [0.1, 0.8, 0.1], [0.05, 0.15, 0.8]])
-    return InformationGuidance(settings, logits, prior or gaussian_prior([0.0] * 3, 0.25, SHAPE), real, variance)
+    return InformationGuidance(
+        settings, logits, prior or gaussian_prior([0.0] * 3, 0.25, SHAPE), real, variance
+    )
 
 
 def draw(guidance: InformationGuidance | None, count: int = 6, prior: Any = None, steps: int = 20) -> Tensor:
@@ -129,7 +131,8 @@ def test_the_shrunk_factor_is_the_exact_gradient_of_a_gaussian_prior() -> None:
     shrunk = draw(hook(gradient=Gradient.shrunk), prior=gaussian_prior([0.0] * 3, 0.25, SHAPE, linear_bars()))
     assert (exact - shrunk).abs().max() < 1e-6
     other = draw(
-        hook(gradient=Gradient.shrunk, variance=0.5), prior=gaussian_prior([0.0] * 3, 0.25, SHAPE, linear_bars())
+        hook(gradient=Gradient.shrunk, variance=0.5),
+        prior=gaussian_prior([0.0] * 3, 0.25, SHAPE, linear_bars()),
     )
     assert (exact - other).abs().max() > 1e-3
 
@@ -147,9 +150,18 @@ def one_step(guidance: InformationGuidance, alpha_bar: float = 0.6) -> tuple[Ten
     draws = torch.Generator().manual_seed(3)
     x0h, eps = torch.randn(2, 6, *SHAPE, generator=draws)
     step = Step(
-        index=0, count=2, t=400, alpha_bar=alpha_bar, x_t=alpha_bar**0.5 * x0h + (1 - alpha_bar) ** 0.5 * eps, x0h=x0h,
-        eps=eps, labels=torch.arange(6) % 3, places=torch.arange(6) // 3, posterior_std=0.0, x0_weight=1.0,
-    )  # fmt: skip
+        index=0,
+        count=2,
+        t=400,
+        alpha_bar=alpha_bar,
+        x_t=alpha_bar**0.5 * x0h + (1 - alpha_bar) ** 0.5 * eps,
+        x0h=x0h,
+        eps=eps,
+        labels=torch.arange(6) % 3,
+        places=torch.arange(6) // 3,
+        posterior_std=0.0,
+        x0_weight=1.0,
+    )
     with torch.enable_grad():
         corrected = guidance(step)
     assert corrected is not None
@@ -166,7 +178,8 @@ def test_a_step_never_lowers_the_reward_to_first_order(kind: Gradient) -> None:
 
 
 class Mixture:
-    """The exact denoiser of an equal mixture of Gaussians at +m and -m, of variance v, in double precision."""
+    """The exact denoiser of an equal mixture of Gaussians at +m and -m, of variance v, in double
+    precision."""
 
     mean, variance = torch.tensor([1.0, -0.5, 0.7, 0.2], dtype=torch.float64).view(1, *SHAPE), 0.1
 
@@ -180,19 +193,32 @@ class Mixture:
 @pytest.mark.parametrize("ab", [0.02, 0.3, 0.6, 0.95])
 def test_nor_does_one_through_the_denoiser_of_a_mixture_whose_jacobian_is_a_covariance(ab: float) -> None:
     guidance, prior = hook(gradient=Gradient.exact, scale=0.01), Mixture()
-    x_t = torch.randn(40, *SHAPE, generator=torch.Generator().manual_seed(4), dtype=torch.float64).requires_grad_()
+    x_t = torch.randn(
+        40, *SHAPE, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+    ).requires_grad_()
     x0h = prior.x0h(x_t, ab)
     step = Step(
-        index=0, count=2, t=400, alpha_bar=ab, x_t=x_t, x0h=x0h, eps=(x_t - ab**0.5 * x0h) / (1 - ab) ** 0.5,
-        labels=torch.arange(40) % 3, places=torch.arange(40) // 3, posterior_std=0.0, x0_weight=1.0,
-    )  # fmt: skip
+        index=0,
+        count=2,
+        t=400,
+        alpha_bar=ab,
+        x_t=x_t,
+        x0h=x0h,
+        eps=(x_t - ab**0.5 * x0h) / (1 - ab) ** 0.5,
+        labels=torch.arange(40) % 3,
+        places=torch.arange(40) // 3,
+        posterior_std=0.0,
+        x0_weight=1.0,
+    )
     corrected = guidance(step)
     assert corrected is not None
     seen = x0h.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(guidance.reward(seen, step.labels), seen)
     gained = (gradient * (corrected - x0h).detach()).sum((1, 2, 3))
     assert (gained >= -1e-9 * gradient.flatten(1).norm(dim=1)).all() and gained.sum() > 0
-    jacobian = torch.autograd.functional.jacobian(lambda x: prior.x0h(x, ab).flatten(), x_t[:1].detach()).view(4, 4)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x: prior.x0h(x, ab).flatten(), x_t[:1].detach()
+    ).view(4, 4)
     assert torch.linalg.eigvalsh((jacobian + jacobian.T) / 2).min() > 0  # what the law rests on
 
 

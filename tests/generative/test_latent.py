@@ -25,20 +25,29 @@ WORDS = ["method=d2m", "dataset=digits", "ipc=1", "profile=smoke"]
 
 def recipe(kind: str, resolution: int, channels: int = 3, classes: int = 4) -> latent.Recipe:
     noise = 60 if kind == "biggan" else 6
-    return latent.Recipe(kind=kind, noise=noise, width=4, num_classes=classes, channels=channels, resolution=resolution)
+    return latent.Recipe(
+        kind=kind, noise=noise, width=4, num_classes=classes, channels=channels, resolution=resolution
+    )
 
 
 ALL = [
-    *(recipe("cvae", size) for size in (8, 16, 32, 64)), recipe("cvae", 28, channels=1),
-    *(recipe("cgan", size) for size in (8, 32, 64)), recipe("cgan", 28, channels=1),
+    *(recipe("cvae", size) for size in (8, 16, 32, 64)),
+    recipe("cvae", 28, channels=1),
+    *(recipe("cgan", size) for size in (8, 32, 64)),
+    recipe("cgan", 28, channels=1),
     *(recipe("biggan", size) for size in (32, 64, 128)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("which", ALL, ids=lambda r: f"{r.kind} {r.resolution}")
-def test_images_are_of_the_size_asked_for_within_bounds_and_depend_on_vector_and_label(which: latent.Recipe) -> None:
+def test_images_are_of_the_size_asked_for_within_bounds_and_depend_on_vector_and_label(
+    which: latent.Recipe,
+) -> None:
     generator = latent.build_generator(which).eval()
-    z, labels = torch.randn(3, generator.noise, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1])
+    z, labels = (
+        torch.randn(3, generator.noise, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([0, 1, 1]),
+    )
     with torch.no_grad():
         for module in generator.modules():  # gains start at 1 for every class: make the classes differ
             if isinstance(module, torch.nn.Linear) and module.bias is None and module.weight.abs().sum() == 0:
@@ -74,7 +83,9 @@ def test_layers_of_the_discriminator_have_norm_one() -> None:
         discriminator(images, labels)
     for module in discriminator.modules():
         if isinstance(module, torch.nn.Conv2d):
-            assert float(torch.linalg.matrix_norm(module.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.02)
+            assert float(torch.linalg.matrix_norm(module.weight.detach().flatten(1), 2)) == pytest.approx(
+                1, abs=0.02
+            )
 
 
 def test_running_statistics_and_singular_vectors_are_frozen_in_evaluation_mode() -> None:
@@ -92,7 +103,10 @@ def test_the_bound_is_the_error_and_the_divergence_from_the_standard_normal() ->
     error = float((x - y).square().mean()) / 0.6
     assert float(negative_bound(x, y, zero, zero, 0.3)) == pytest.approx(error)
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
-    wanted = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(zero, zero + 1)).sum(1).mean() / 16
+    wanted = (
+        torch.distributions.kl_divergence(posterior, torch.distributions.Normal(zero, zero + 1)).sum(1).mean()
+        / 16
+    )
     assert float(negative_bound(x, x, mean, log_variance, 0.3)) == pytest.approx(float(wanted), rel=1e-5)
 
 
@@ -125,7 +139,9 @@ def test_the_average_follows_its_formula_and_takes_the_buffers() -> None:
     for step, decay in ((0, 0.1), (10_000_000, 0.9)):
         first = next(average.parameters()).clone()
         latent.update_average(average, net, step, 0.9)
-        torch.testing.assert_close(next(average.parameters()), decay * first + (1 - decay) * next(net.parameters()))
+        torch.testing.assert_close(
+            next(average.parameters()), decay * first + (1 - decay) * next(net.parameters())
+        )
     assert float(average.get_buffer("norms.0.norm.running_mean")[0]) == 3
 
 
@@ -143,7 +159,9 @@ def test_images_do_not_depend_on_how_many_are_drawn_together() -> None:
     images = latent.draw_images(generator, noise, 3)
     assert images.shape == (4, 5, 3, 16, 16)
     torch.testing.assert_close(images, latent.draw_images(generator, noise, 64), atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(images[:, :1], latent.draw_images(generator, noise[:, :1], 64), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        images[:, :1], latent.draw_images(generator, noise[:, :1], 64), atol=1e-6, rtol=1e-5
+    )
 
 
 def agreement(ctx: Context, generator: latent.LatentGenerator) -> float:
@@ -208,7 +226,9 @@ def test_a_file_gives_the_generator_back(tmp_path: Path) -> None:
     again = latent.read_latent(tmp_path / "g.safetensors")
     assert again.recipe == generator.recipe
     assert latent.weights_digest(again) == latent.weights_digest(generator)
-    assert latent.weights_digest(latent.build_generator(generator.recipe, seed=6)) != latent.weights_digest(generator)
+    assert latent.weights_digest(latent.build_generator(generator.recipe, seed=6)) != latent.weights_digest(
+        generator
+    )
 
 
 def one_line(ctx: Context) -> str:

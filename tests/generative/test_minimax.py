@@ -51,7 +51,11 @@ def obvious(x0h_BD: Tensor, labels_B: Tensor, memories: dict[int, list[Tensor]])
     present = sorted(set(labels_B.tolist()))
     worst = closest = 0.0
     for k in present:
-        pairs = [float(F.cosine_similarity(x, m, dim=0)) for x in x0h_BD[labels_B == k] for m in memories.get(k, [])]
+        pairs = [
+            float(F.cosine_similarity(x, m, dim=0))
+            for x in x0h_BD[labels_B == k]
+            for m in memories.get(k, [])
+        ]
         if pairs:
             worst += (1 - min(pairs)) / len(present)
             closest += max(pairs) / len(present)
@@ -84,7 +88,9 @@ def test_the_length_of_a_vector_does_not_matter(criterion: Criterion) -> None:
     short, long = Memory(4, 5, 6), Memory(4, 5, 6)
     short.push(draw(8, 6, seed=3), torch.arange(8) % 3)
     long.push(50 * draw(8, 6, seed=3), torch.arange(8) % 3)
-    assert torch.allclose(criterion(x_BD, labels_B, short), criterion(lengths * x_BD, labels_B, long), atol=1e-6)
+    assert torch.allclose(
+        criterion(x_BD, labels_B, short), criterion(lengths * x_BD, labels_B, long), atol=1e-6
+    )
 
 
 def test_where_everything_is_one_vector_nothing_is_unlike_and_everything_too_close() -> None:
@@ -160,7 +166,9 @@ def test_difffit_tunes_biases_embeddings_and_scales_and_changes_no_bit_at_first(
     before = network(*inputs)
     chosen = trainable_parameters(network, difffit=True)
     assert torch.equal(network(*inputs), before)
-    kinds = {name.rsplit(".", 1)[1] if not name.endswith("embedding_table.weight") else "labels" for name in chosen}
+    kinds = {
+        name.rsplit(".", 1)[1] if not name.endswith("embedding_table.weight") else "labels" for name in chosen
+    }
     assert kinds == {"bias", "gamma", "labels"}
     scaled = {name.split("transformer_blocks.")[1].split(".")[0] for name in chosen if name.endswith("gamma")}
     assert scaled == {"0", "1"}
@@ -203,7 +211,10 @@ def weights_of(prior: Any) -> dict[str, Tensor]:
 
 def test_without_iterations_the_prior_is_what_it_was(context: MakeContext) -> None:
     ctx = context(*SHORT)
-    plain, tuned = weights_of(generative.load_prior(ctx)), weights_of(tuned_prior(ctx, settings(iterations=0)))
+    plain, tuned = (
+        weights_of(generative.load_prior(ctx)),
+        weights_of(tuned_prior(ctx, settings(iterations=0))),
+    )
     assert all(torch.equal(plain[name], tuned[name]) for name in plain)
 
 
@@ -244,8 +255,15 @@ def test_a_tuning_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
 
 
 def test_each_criterion_moves_what_it_names(context: MakeContext) -> None:
-    ctx = context("method=minimax", "dataset=digits", "ipc=1", "generator.train_steps=150", "generator.width=32")
-    everything = {"iterations": 60, "batch": 32, "ema": 0.9, "trainable": method_module("minimax").Trainable.all}
+    ctx = context(
+        "method=minimax", "dataset=digits", "ipc=1", "generator.train_steps=150", "generator.width=32"
+    )
+    everything = {
+        "iterations": 60,
+        "batch": 32,
+        "ema": 0.9,
+        "trainable": method_module("minimax").Trainable.all,
+    }
     labels = torch.arange(200) % 10
     indices = ctx.dataset.train.sample_per_class(20, torch.Generator().manual_seed(0)).flatten()
     real = F.normalize(unit_images(ctx.dataset, indices).flatten(1), dim=1)
@@ -253,7 +271,8 @@ def test_each_criterion_moves_what_it_names(context: MakeContext) -> None:
     of_one_another = (labels[:, None] == labels) & ~torch.eye(200, dtype=torch.bool)
 
     def cosines(lambda_r: float, lambda_d: float) -> tuple[float, float]:
-        """Of predictions at high noise: the worst with real images of the class, and the mean with one another."""
+        """Of predictions at high noise: the worst with real images of the class, and the mean with one
+        another."""
         prior = tuned_prior(ctx, settings(**everything, lambda_r=lambda_r, lambda_d=lambda_d))
         with torch.no_grad():
             x0h, _ = prior.predict(draw(200, *prior.shape), torch.full((200,), 900), labels)

@@ -33,13 +33,24 @@ def drawn(hook: ModeGuidance | None, sampler: Sampler = Sampler.ddim) -> Tensor:
 def step_at(index: int, count: int = 50, std: float = 0.0, weight: float = 1.0) -> Step:
     zeros = torch.zeros(2, 1, 1, 1)
     return Step(
-        index=index, count=count, t=0, alpha_bar=0.5, x_t=zeros, x0h=zeros, eps=zeros, labels=torch.tensor([0, 1]),
-        places=torch.tensor([3, 2]), posterior_std=std, x0_weight=weight,
-    )  # fmt: skip
+        index=index,
+        count=count,
+        t=0,
+        alpha_bar=0.5,
+        x_t=zeros,
+        x0h=zeros,
+        eps=zeros,
+        labels=torch.tensor([0, 1]),
+        places=torch.tensor([3, 2]),
+        posterior_std=std,
+        x0_weight=weight,
+    )
 
 
 @BOTH
-@pytest.mark.parametrize(("scale", "stop"), [(0.0, 0.5), (0.3, 1.0)], ids=["no pull", "stopped before it starts"])
+@pytest.mark.parametrize(
+    ("scale", "stop"), [(0.0, 0.5), (0.3, 1.0)], ids=["no pull", "stopped before it starts"]
+)
 def test_no_pull_is_plain_sampling_bit_for_bit(sampler: Sampler, scale: float, stop: float) -> None:
     assert torch.equal(drawn(ModeGuidance(MODES, scale, stop), sampler), drawn(None, sampler))
 

@@ -64,14 +64,20 @@ def test_min_snr_is_one_loss_on_x0_whatever_is_predicted() -> None:
     x_t, snr = diffuse(x0, noise, alpha_bar), alpha_bar / (1 - alpha_bar)
     x0h, eps = predicted(Prediction.v, torch.randn_like(x0), x_t, alpha_bar)
     wanted = snr.clamp_max(5) * (x0h - x0).square()
-    v_error = (target(Prediction.v, x0h, eps, alpha_bar) - target(Prediction.v, x0, noise, alpha_bar)).square()
+    v_error = (
+        target(Prediction.v, x0h, eps, alpha_bar) - target(Prediction.v, x0, noise, alpha_bar)
+    ).square()
     assert torch.allclose(min_snr_weight(Prediction.v, alpha_bar, 5) * v_error, wanted, rtol=1e-6)
-    assert torch.allclose(min_snr_weight(Prediction.epsilon, alpha_bar, 5) * (eps - noise).square(), wanted, rtol=1e-6)
+    assert torch.allclose(
+        min_snr_weight(Prediction.epsilon, alpha_bar, 5) * (eps - noise).square(), wanted, rtol=1e-6
+    )
 
 
 def test_betas_give_back_the_schedule() -> None:
     alpha_bars = cosine()
-    assert torch.allclose((1 - betas(alpha_bars).double()).cumprod(0).float(), alpha_bars, rtol=1e-4, atol=1e-9)
+    assert torch.allclose(
+        (1 - betas(alpha_bars).double()).cumprod(0).float(), alpha_bars, rtol=1e-4, atol=1e-9
+    )
 
 
 def test_a_larger_image_gets_more_noise_by_the_ratio_of_sides() -> None:

@@ -1,4 +1,5 @@
-"""Samplers: exact laws on Gaussian priors, guidance, hooks, and images that do not depend on how they are batched."""
+"""Samplers: exact laws on Gaussian priors, guidance, hooks, and images that do not depend on how they are
+batched."""
 
 from __future__ import annotations
 
@@ -159,7 +160,13 @@ def test_classes_are_split_only_beyond_a_chunk_and_all_rows_are_drawn_once() -> 
 
 
 def test_images_do_not_depend_on_how_many_are_drawn_together(context: MakeContext) -> None:
-    words = ["method=diffusion", "dataset=digits", "ipc=5", "generator.train_steps=60", "generator.sampling_steps=6"]
+    words = [
+        "method=diffusion",
+        "dataset=digits",
+        "ipc=5",
+        "generator.train_steps=60",
+        "generator.sampling_steps=6",
+    ]
     ctx = context(*words, "generator.sampling_batch=1")
     prior = generative.load_prior(ctx)
     one_by_one = generative.draw_set(ctx, prior).images

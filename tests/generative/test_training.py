@@ -1,4 +1,5 @@
-"""Training a small prior: labels dropped once a sample, an annealed budget, resumption, and what is read back."""
+"""Training a small prior: labels dropped once a sample, an annealed budget, resumption, and what is read
+back."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def test_labels_are_dropped_once_a_sample_at_the_rate_asked_for() -> None:
 
 
 def gradient_rows(network: torch.nn.Module, share: float) -> list[torch.Tensor]:
-    """For each label embedding of a network, the gradient norm of its rows after one loss with dropped labels."""
+    """For each label embedding of a network, the gradient norm of its rows after one loss with dropped
+    labels."""
     draws = torch.Generator().manual_seed(1)
     x0, labels = torch.randn(32, 1, 8, 8, generator=draws), torch.arange(32) % 10
     labels = drop_labels(labels, 10, share, draws)
@@ -55,7 +57,9 @@ def gradient_rows(network: torch.nn.Module, share: float) -> list[torch.Tensor]:
 @pytest.mark.parametrize(
     "preset", [PRESETS["digits8_mlp"], PRESETS["digits8_unet"], SMALL_DIT], ids=lambda p: p.network
 )
-def test_the_null_row_alone_is_trained_when_all_labels_are_dropped_and_never_when_none_is(preset: Preset) -> None:
+def test_the_null_row_alone_is_trained_when_all_labels_are_dropped_and_never_when_none_is(
+    preset: Preset,
+) -> None:
     torch.manual_seed(0)
     network = build_network(preset, (1, 8, 8), 10)
     for parameter in network.parameters():  # layers that start at zero pass no gradient
@@ -73,7 +77,9 @@ def test_in_training_all_blocks_of_a_dit_see_one_and_the_same_label() -> None:
     seen: list[torch.Tensor] = []
     for module in network.modules():
         if isinstance(module, LabelEmbedding):
-            module.embedding_table.register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0].clone()))
+            module.embedding_table.register_forward_hook(
+                lambda _m, inputs, _o: seen.append(inputs[0].clone())
+            )
     labels = drop_labels(torch.arange(64) % 10, 10, 0.5, torch.Generator().manual_seed(2))
     network(torch.randn(64, 1, 8, 8), torch.zeros(64, dtype=torch.long), labels)
     assert len(seen) >= 3
@@ -142,7 +148,9 @@ def test_a_training_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
     ctx.folder.forget("checkpoint-*.safetensors")
     ctx.log_every = 1
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        patched.setattr(ctx.tracker, "log", lambda _p, step, _v: setattr(ctx.interrupt, "requested", step == 5))
+        patched.setattr(
+            ctx.tracker, "log", lambda _p, step, _v: setattr(ctx.interrupt, "requested", step == 5)
+        )
         train_denoiser(ctx, preset)
     ctx.interrupt.requested = False
     resumed = train_denoiser(ctx, preset)["weights"]

@@ -8,7 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from distill_bench.information import centroids, cmi, divergence, log_likelihood, ncmi, prototype_bound, separation
+from distill_bench.information import (
+    centroids,
+    cmi,
+    divergence,
+    log_likelihood,
+    ncmi,
+    prototype_bound,
+    separation,
+)
 from distill_bench.information.audit import feature_diversity
 from distill_bench.information.loss import mcmi_loss
 
@@ -47,10 +55,14 @@ def test_cmi_is_the_information_of_the_joint_law_and_an_entropy_difference() -> 
     joint[labels, torch.arange(60)] = q / 60
     given = joint.sum((1, 2))
     conditional = sum(
-        given[y] * (entropy(joint[y].sum(0) / given[y]) + entropy(joint[y].sum(1) / given[y])
-                    - entropy((joint[y] / given[y]).flatten()))
+        given[y]
+        * (
+            entropy(joint[y].sum(0) / given[y])
+            + entropy(joint[y].sum(1) / given[y])
+            - entropy((joint[y] / given[y]).flatten())
+        )
         for y in range(4)
-    )  # fmt: skip
+    )
     assert float(cmi(log_q, labels) - conditional) == pytest.approx(0, abs=1e-12)
     difference = entropy(q_of)[labels].mean() - entropy(q).mean()
     assert float(cmi(log_q, labels) - difference) == pytest.approx(0, abs=1e-12)
@@ -60,7 +72,9 @@ def test_cmi_is_bounded_by_what_there_is_to_know() -> None:
     log_q, labels = predictions(8)  # two images a class
     value = float(cmi(log_q, labels))
     assert 0 <= value <= math.log(2)
-    sharp = (F.one_hot(torch.arange(8) // 4, 4).double() + 1e-300).log()  # two images a class, told apart exactly
+    sharp = (
+        F.one_hot(torch.arange(8) // 4, 4).double() + 1e-300
+    ).log()  # two images a class, told apart exactly
     assert float(cmi(sharp, labels)) == pytest.approx(math.log(2), abs=1e-9)
     log_q, labels = predictions(60)  # fifteen a class: log K binds
     assert 0 <= float(cmi(log_q, labels)) <= math.log(4)
@@ -94,7 +108,9 @@ def test_no_bound_of_the_kind_holds_for_densities() -> None:
 
 
 def test_a_detached_centroid_gives_the_exact_gradient() -> None:
-    logits = torch.randn(20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    logits = torch.randn(
+        20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    ).requires_grad_()
     labels = torch.arange(20) % 4
 
     def gradient(*, detached: bool) -> torch.Tensor:
@@ -134,7 +150,9 @@ def test_centroids_are_distributions_and_an_absent_class_has_the_uniform_one() -
 
 
 def test_gradients_of_both_terms_have_their_closed_forms_and_die_with_certainty() -> None:
-    logits = torch.randn(1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    logits = torch.randn(
+        1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(4)
+    ).requires_grad_()
     centre = torch.tensor([[0.4, 0.3, 0.2, 0.1]], dtype=torch.float64)
     log_q = logits.log_softmax(1)
     context, likelihood = divergence(log_q, centre), log_likelihood(log_q, torch.tensor([1]))
@@ -179,7 +197,9 @@ def test_feature_diversity_is_the_mean_over_pairs() -> None:
     by_class = []
     for k in range(3):
         some = features[labels == k].double()
-        distances = [1 - F.cosine_similarity(some[i], some[j], dim=0) for i in range(3) for j in range(3) if i != j]
+        distances = [
+            1 - F.cosine_similarity(some[i], some[j], dim=0) for i in range(3) for j in range(3) if i != j
+        ]
         by_class.append(torch.stack(distances).mean())
     assert float(feature_diversity(features, labels)) == pytest.approx(float(torch.stack(by_class).mean()))
     assert float(feature_diversity(features[:3], labels[:3])) == 0

@@ -9,7 +9,8 @@ from distill_bench.information import safe_beta
 
 
 @pytest.mark.parametrize(
-    ("own", "rarest", "bound"), [(0.9, 0.1, 1.28), (0.9, 0.011, 0.46), (0.99, 0.001, 0.24), (0.999, 1e-6, 0.10)]
+    ("own", "rarest", "bound"),
+    [(0.9, 0.1, 1.28), (0.9, 0.011, 0.46), (0.99, 0.001, 0.24), (0.999, 1e-6, 0.10)],
 )
 def test_known_values(own: float, rarest: float, bound: float) -> None:
     rest = 1 - own - rarest

@@ -11,11 +11,19 @@ import torch
 
 from distill_bench import models
 from distill_bench.groups import StudentConfig
-from distill_bench.matching import AttentionMatching, attention, channel_attention, joint_attention, spatial_attention
+from distill_bench.matching import (
+    AttentionMatching,
+    attention,
+    channel_attention,
+    joint_attention,
+    spatial_attention,
+)
 from distill_bench.matching.distribution import class_mean_distances, class_mean_loss
 
 Attention = Callable[[torch.Tensor, float], torch.Tensor]
-BOTH = pytest.mark.parametrize("attention_of", [spatial_attention, channel_attention], ids=["spatial", "channel"])
+BOTH = pytest.mark.parametrize(
+    "attention_of", [spatial_attention, channel_attention], ids=["spatial", "channel"]
+)
 
 
 def maps(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -72,7 +80,9 @@ def test_attention_does_not_depend_on_the_order_of_channels_and_follows_a_flip()
 
 def test_channel_attention_does_not_depend_on_the_order_of_positions_and_follows_that_of_channels() -> None:
     f, order = maps(3, 5, 4, 4), [4, 2, 0, 1, 3]
-    shuffled = f.flatten(2)[..., torch.randperm(16, generator=torch.Generator().manual_seed(1))].unflatten(2, (4, 4))
+    shuffled = f.flatten(2)[..., torch.randperm(16, generator=torch.Generator().manual_seed(1))].unflatten(
+        2, (4, 4)
+    )
     for moved in (f.flip(-1), f.rot90(dims=(2, 3)), shuffled):
         torch.testing.assert_close(channel_attention(moved, 4), channel_attention(f, 4))
         assert not torch.allclose(spatial_attention(moved, 4), spatial_attention(f, 4))
@@ -86,7 +96,9 @@ def test_maps_that_are_constant_over_positions_have_a_closed_form(power: float) 
     f = u[:, :, None, None].expand(3, 5, 4, 6)
     raised = u**power
     torch.testing.assert_close(channel_attention(f, power), raised / raised.norm(dim=1, keepdim=True))
-    torch.testing.assert_close(spatial_attention(f, power), torch.full((3, 24), 24**-0.5, dtype=torch.float64))
+    torch.testing.assert_close(
+        spatial_attention(f, power), torch.full((3, 24), 24**-0.5, dtype=torch.float64)
+    )
 
 
 def test_the_two_attentions_of_separable_maps_each_see_one_factor() -> None:
@@ -98,18 +110,23 @@ def test_the_two_attentions_of_separable_maps_each_see_one_factor() -> None:
 
 
 def test_a_single_position_or_a_single_channel_says_nothing() -> None:
-    torch.testing.assert_close(spatial_attention(maps(3, 5, 1, 1) + 0.1, 4), torch.ones(3, 1, dtype=torch.float64))
+    torch.testing.assert_close(
+        spatial_attention(maps(3, 5, 1, 1) + 0.1, 4), torch.ones(3, 1, dtype=torch.float64)
+    )
     torch.testing.assert_close(channel_attention(maps(3, 1, 4, 4), 4), torch.ones(3, 1, dtype=torch.float64))
 
 
 def test_joint_attention_is_both_divided_by_the_root_of_two() -> None:
     f = maps(3, 5, 4, 4)
     both = torch.cat([spatial_attention(f, 4), channel_attention(f, 4)], dim=1)
-    torch.testing.assert_close(joint_attention(spatial_attention(f, 4), channel_attention(f, 4)), both / 2**0.5)
+    torch.testing.assert_close(
+        joint_attention(spatial_attention(f, 4), channel_attention(f, 4)), both / 2**0.5
+    )
 
 
 def test_instance_norm_makes_channel_attention_nearly_blind_at_small_powers() -> None:
-    """The reason for the warning: the channels' attention varies less than half as much at p = 2 as at p = 4."""
+    """The reason for the warning: the channels' attention varies less than half as much at p = 2 as at p =
+    4."""
     draws = torch.Generator().manual_seed(0)
     net = models.build(StudentConfig(width=32, depth=1), channels=1, num_classes=10, resolution=8)
     models.reinitialise(net, draws)
@@ -127,7 +144,9 @@ def network_features(images: int, seed: int) -> Any:
     return SimpleNamespace(maps=layers, embedding=maps(images, 7, seed=seed + 2))
 
 
-def class_means(matched: AttentionMatching, features: Any, classes: int = 3) -> list[tuple[float, torch.Tensor]]:
+def class_means(
+    matched: AttentionMatching, features: Any, classes: int = 3
+) -> list[tuple[float, torch.Tensor]]:
     return [(w, v.unflatten(0, (classes, -1)).mean(1)) for w, v in matched.statistics(features)]
 
 
@@ -164,11 +183,15 @@ def test_the_curves_are_the_terms_of_the_loss() -> None:
     whole = 100 * (0.5 * parts["spatial"] + 2 * parts["channel"] + 0.01 * parts["mmd"])
     torch.testing.assert_close(whole, class_mean_loss(real, synthetic))
     only = AttentionMatching(channel=1.0, last=True, task_balance=0.0, loss_scale=1.0)
-    alone = class_mean_loss(class_means(only, network_features(12, 0)), class_means(only, network_features(6, 5)))
+    alone = class_mean_loss(
+        class_means(only, network_features(12, 0)), class_means(only, network_features(6, 5))
+    )
     torch.testing.assert_close(parts["channel"], alone)
 
 
-@pytest.mark.parametrize(("powers", "times"), [((4.0, 4.0), 2), ((4.0, 2.0), 4)], ids=["one power", "two powers"])
+@pytest.mark.parametrize(
+    ("powers", "times"), [((4.0, 4.0), 2), ((4.0, 2.0), 4)], ids=["one power", "two powers"]
+)
 def test_the_power_is_taken_once_a_layer_where_both_attentions_have_one(
     monkeypatch: pytest.MonkeyPatch, powers: tuple[float, float], times: int
 ) -> None:
@@ -185,9 +208,14 @@ def test_the_power_is_taken_once_a_layer_where_both_attentions_have_one(
     expected += [channel_attention(f, channel) for f in features.maps]
     monkeypatch.setattr(attention, "_raised", counted)
     matched = AttentionMatching(
-        spatial=1.0, channel=1.0, spatial_power=spatial, channel_power=channel, last=True, task_balance=0.01,
+        spatial=1.0,
+        channel=1.0,
+        spatial_power=spatial,
+        channel_power=channel,
+        last=True,
+        task_balance=0.01,
         loss_scale=100.0,
-    )  # fmt: skip
+    )
     terms = matched.statistics(features)
     assert len(calls) == times
     assert all(torch.equal(values, other) for (_, values), other in zip(terms, expected, strict=False))
@@ -201,7 +229,9 @@ def test_a_large_power_tends_to_the_position_of_the_largest_activation() -> None
 
 
 @BOTH
-def test_attention_is_finite_for_large_half_precision_features_and_for_a_dead_layer(attention_of: Attention) -> None:
+def test_attention_is_finite_for_large_half_precision_features_and_for_a_dead_layer(
+    attention_of: Attention,
+) -> None:
     z = attention_of(torch.full((1, 128, 4, 4), 60.0, dtype=torch.float16), 4)
     assert z.isfinite().all()
     assert z.max() > 0
@@ -218,7 +248,10 @@ def test_the_loss_of_class_means_is_zero_for_equal_means_and_symmetric() -> None
 
 
 def test_the_loss_equals_a_loop_over_layers_classes_and_coordinates() -> None:
-    real, synthetic = [(1.0, maps(3, 7)), (0.5, maps(3, 2))], [(1.0, maps(3, 7, seed=1)), (0.5, maps(3, 2, seed=1))]
+    real, synthetic = (
+        [(1.0, maps(3, 7)), (0.5, maps(3, 2))],
+        [(1.0, maps(3, 7, seed=1)), (0.5, maps(3, 2, seed=1))],
+    )
     expected = 0.0
     for (w, t), (_, s) in zip(real, synthetic, strict=True):
         for k in range(3):

@@ -12,9 +12,13 @@ from distill_bench.matching import greedy_kcenter, herding
 SELECT = {"herding": herding, "kcenter": greedy_kcenter}
 
 
-def classes(count: int = 3, size: int = 12, dimension: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def classes(
+    count: int = 3, size: int = 12, dimension: int = 4, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (K, N, D), and a mask under which class k has its last k rows missing."""
-    features = torch.randn(count, size, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    features = torch.randn(
+        count, size, dimension, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     valid = torch.arange(size)[None] < size - torch.arange(count)[:, None]
     return features + 5, valid
 
@@ -24,7 +28,9 @@ def herding_by_definition(z: torch.Tensor, count: int) -> list[int]:
     mu, chosen = z.mean(0), list[int]()
     for t in range(1, count + 1):
         total = z[chosen].sum(0)
-        cost = [float((t * mu - total - row).norm()) if i not in chosen else torch.inf for i, row in enumerate(z)]
+        cost = [
+            float((t * mu - total - row).norm()) if i not in chosen else torch.inf for i, row in enumerate(z)
+        ]
         chosen.append(min(range(len(cost)), key=cost.__getitem__))
     return chosen
 
@@ -67,7 +73,9 @@ def test_a_larger_selection_begins_with_the_smaller(name: str) -> None:
 @pytest.mark.parametrize("name", SELECT)
 def test_selection_does_not_change_under_rotation_and_translation(name: str) -> None:
     features, valid = classes()
-    rotation = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).Q
+    rotation = torch.linalg.qr(
+        torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ).Q
     assert torch.equal(SELECT[name](features @ rotation + 3, valid, 6), SELECT[name](features, valid, 6))
 
 

@@ -1,4 +1,5 @@
-"""Laws of gradient matching: per-class gradients, their distance, the table of loops, the gradient of the images."""
+"""Laws of gradient matching: per-class gradients, their distance, the table of loops, the gradient of the
+images."""
 
 from __future__ import annotations
 
@@ -83,7 +84,9 @@ def test_images_in_pieces_give_the_same_gradients(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("together", [1, 2, 3, K])
 @pytest.mark.parametrize("norm", [Norm.instance, Norm.batch, Norm.layer, Norm.none])
-def test_the_gradient_of_the_images_does_not_depend_on_how_classes_go_together(norm: Norm, together: int) -> None:
+def test_the_gradient_of_the_images_does_not_depend_on_how_classes_go_together(
+    norm: Norm, together: int
+) -> None:
     net, real, synthetic = network(norm), images(4), images(2, seed=1)
     net.train()(images(8, seed=2).flatten(0, 1))  # statistics that are not the initial ones
     networks = ClassNetworks(net, K, 2)
@@ -99,7 +102,9 @@ def test_the_gradient_of_the_images_does_not_depend_on_how_classes_go_together(n
 
 def test_no_gradient_reaches_the_weights() -> None:
     net = network()
-    image_gradient(ClassNetworks(net, K, 2), lambda rows: images(4)[rows], images(2, 1), no_augmentation, "ours")
+    image_gradient(
+        ClassNetworks(net, K, 2), lambda rows: images(4)[rows], images(2, 1), no_augmentation, "ours"
+    )
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
@@ -115,7 +120,10 @@ def test_the_distance_is_between_zero_and_twice_the_number_of_output_units() -> 
 
 
 def test_only_the_direction_of_each_output_unit_counts() -> None:
-    a, b = (torch.randn(2, 4, 3, 3, 3, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (0, 1))
+    a, b = (
+        torch.randn(2, 4, 3, 3, 3, generator=torch.Generator().manual_seed(s), dtype=torch.float64)
+        for s in (0, 1)
+    )
     scales = torch.tensor([1.0, 7.0, 30.0, 2.0], dtype=torch.float64)[:, None, None, None]
     before = gradient_distance([a], [b])
     torch.testing.assert_close(gradient_distance([a], [scales * b]), before, rtol=1e-5, atol=1e-5)

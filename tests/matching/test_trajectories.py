@@ -1,4 +1,5 @@
-"""Laws of trajectory matching: the student's step and its way back, the distance, minibatches and the experts."""
+"""Laws of trajectory matching: the student's step and its way back, the distance, minibatches and the
+experts."""
 
 from __future__ import annotations
 
@@ -26,7 +27,13 @@ from distill_bench.methods.dataset_distillation import mtt
 K = 4
 MakeContext = Callable[..., Context]
 WORDS = ["method=mtt", "dataset=digits", "ipc=1", "profile=smoke"]
-SMALL: dict[str, Any] = {"experts": 2, "train_epochs": 3, "max_start_epoch": 2, "syn_steps": 2, "lr_image": 100.0}
+SMALL: dict[str, Any] = {
+    "experts": 2,
+    "train_epochs": 3,
+    "max_start_epoch": 2,
+    "syn_steps": 2,
+    "lr_image": 100.0,
+}
 
 
 def setting(norm: Norm = Norm.instance) -> tuple[FlatNetwork, Tensor, Tensor, Tensor]:
@@ -50,7 +57,9 @@ def alpha_of(value: float) -> Tensor:
 def unroll(step: Any, steps: int, norm: Norm = Norm.instance) -> tuple[Tensor, Tensor, Tensor]:
     """L after some steps towards a fixed target, and its gradients for the images and alpha."""
     network, start, images, labels = setting(norm)
-    target = start + 0.05 * torch.randn(start.shape, generator=torch.Generator().manual_seed(1), dtype=start.dtype)
+    target = start + 0.05 * torch.randn(
+        start.shape, generator=torch.Generator().manual_seed(1), dtype=start.dtype
+    )
     x, alpha, theta = images.requires_grad_(), alpha_of(0.05), start.clone().requires_grad_()
     for _ in range(steps):
         theta = step(network, theta, x, labels, alpha)
@@ -127,12 +136,17 @@ def test_minibatches_are_random_epochs() -> None:
         assert torch.cat(epoch).sort().values.tolist() == list(range(10))
     assert torch.cat(found[:3]).tolist() != torch.cat(found[3:6]).tolist()
     for size in (0, 10, 99):
-        assert [len(piece) for piece in minibatches(10, size, 2, torch.Generator().manual_seed(0))] == [10, 10]
+        assert [len(piece) for piece in minibatches(10, size, 2, torch.Generator().manual_seed(0))] == [
+            10,
+            10,
+        ]
 
 
 def test_an_expert_is_the_training_it_says(context: MakeContext) -> None:
     ctx = context(*WORDS)
-    cfg = mtt.Config(**{**SMALL, "train_epochs": 2, "max_start_epoch": 1, "augment": False, "batch_real": 2000})
+    cfg = mtt.Config(
+        **{**SMALL, "train_epochs": 2, "max_start_epoch": 1, "augment": False, "batch_real": 2000}
+    )
     walk = expert_trajectory(ctx, cfg, 0)
     net = models.build(ctx.student, channels=1, num_classes=10, resolution=8)
     network, theta = FlatNetwork(net), walk[0].clone().requires_grad_()

@@ -14,7 +14,13 @@ from distill_bench.interrupt import Interrupted
 from distill_bench.mixtures import GaussianMixture, Reduction
 from tests.mixtures.support import make_context
 
-RANDOM: dict[str, Any] = {"kind": MixtureKind.random, "components": 6, "target": 3, "dimension": 2, "draws": 5}
+RANDOM: dict[str, Any] = {
+    "kind": MixtureKind.random,
+    "components": 6,
+    "target": 3,
+    "dimension": 2,
+    "draws": 5,
+}
 
 
 def west(f: GaussianMixture, target: int) -> Reduction:

@@ -13,12 +13,27 @@ from tests.mixtures.support import random_mixture
 
 EYE = torch.eye(2, dtype=torch.float64)
 WRONG = {
-    "a singular covariance": ([0.5, 0.5], [[0, 0], [1, 1]], [[[1, 0], [0, 1]], [[1, 1], [1, 1]]], r"covariances\[1\]"),
+    "a singular covariance": (
+        [0.5, 0.5],
+        [[0, 0], [1, 1]],
+        [[[1, 0], [0, 1]], [[1, 1], [1, 1]]],
+        r"covariances\[1\]",
+    ),
     "an indefinite covariance": ([1.0], [[0, 0]], [[[1, 2], [2, 1]]], "positive definite"),
     "a covariance that is not symmetric": ([1.0], [[0, 0]], [[[1, 0.5], [0, 1]]], "symmetric"),
-    "a weight of zero": ([1.0, 0.0], [[0, 0], [1, 1]], [[[1, 0], [0, 1]]] * 2, r"weights\[1\]=0.0: must be > 0"),
+    "a weight of zero": (
+        [1.0, 0.0],
+        [[0, 0], [1, 1]],
+        [[[1, 0], [0, 1]]] * 2,
+        r"weights\[1\]=0.0: must be > 0",
+    ),
     "a value that is not a number": ([1.0], [[0, float("nan")]], [[[1, 0], [0, 1]]], r"means\[0\].*finite"),
-    "shapes that do not fit": ([1.0], [[0, 0], [1, 1]], [[[1, 0], [0, 1]]], r"\(N,\), \(N, d\) and \(N, d, d\)"),
+    "shapes that do not fit": (
+        [1.0],
+        [[0, 0], [1, 1]],
+        [[[1, 0], [0, 1]]],
+        r"\(N,\), \(N, d\) and \(N, d, d\)",
+    ),
 }
 
 

@@ -20,7 +20,9 @@ RULES: dict[str, MakeRule] = {
     "least important": mixtures.LeastImportant,
     "angle to the original": partial(NearestToOriginal, metric=mixtures.angular),
     "ise to the original": partial(NearestToOriginal, metric=mixtures.ise),
-    "angle to the original, near pairs": partial(NearestToOriginal, metric=mixtures.angular, all_pairs=5, neighbours=2),
+    "angle to the original, near pairs": partial(
+        NearestToOriginal, metric=mixtures.angular, all_pairs=5, neighbours=2
+    ),
 }
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 
@@ -48,7 +50,9 @@ def test_merging_keeps_weight_mean_and_covariance(rule: MakeRule, dimension: int
     assert len(g) == 3
     assert float(g.weights.sum()) == pytest.approx(1, abs=1e-12)
     torch.testing.assert_close(mixtures.overall_mean(g), mixtures.overall_mean(f), rtol=0, atol=1e-12)
-    torch.testing.assert_close(mixtures.overall_covariance(g), mixtures.overall_covariance(f), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        mixtures.overall_covariance(g), mixtures.overall_covariance(f), rtol=0, atol=1e-12
+    )
 
 
 @every_rule
@@ -200,7 +204,9 @@ def test_wests_rule_equals_its_definition() -> None:
 def test_distances_of_the_same_order_choose_the_same_pairs(seed: int) -> None:
     f = random_mixture(seed, 10, 3)
     metrics = (mixtures.angular, mixtures.chordal, mixtures.cauchy_schwarz)
-    merges = [mixtures.reduce_greedily(f, 3, partial(NearestToOriginal, metric=metric)).merges for metric in metrics]
+    merges = [
+        mixtures.reduce_greedily(f, 3, partial(NearestToOriginal, metric=metric)).merges for metric in metrics
+    ]
     assert merges[0] == merges[1] == merges[2]
 
 

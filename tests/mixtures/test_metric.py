@@ -33,7 +33,9 @@ def test_inner_products_are_integrals_in_one_dimension() -> None:
         ff, fg, gg = (torch.trapezoid(a * b, x[:, 0]) for a, b in ((p, p), (p, q), (q, q)))
         assert float(mixtures.log_inner_product(f, g).exp()) == pytest.approx(float(fg), abs=1e-6)
         assert angle(f, g) == pytest.approx(math.acos(fg / (ff * gg).sqrt()), abs=1e-6)
-        assert float(mixtures.distance(f, g, mixtures.ise)) == pytest.approx(float(ff - 2 * fg + gg), abs=1e-6)
+        assert float(mixtures.distance(f, g, mixtures.ise)) == pytest.approx(
+            float(ff - 2 * fg + gg), abs=1e-6
+        )
 
 
 def test_inner_products_are_integrals_in_two_dimensions() -> None:
@@ -87,9 +89,17 @@ def test_three_unit_normals_have_the_distances_computed_by_hand(name: str) -> No
     assert float(mixtures.distance(f, h, DISTANCES[name])) == pytest.approx(far, abs=6e-5)
 
 
-@pytest.mark.parametrize(("name", "holds"), [
-    ("angular", True), ("chordal", True), ("l2", True), ("nise", False), ("cauchy_schwarz", False), ("tanimoto", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("angular", True),
+        ("chordal", True),
+        ("l2", True),
+        ("nise", False),
+        ("cauchy_schwarz", False),
+        ("tanimoto", False),
+    ],
+)
 def test_the_triangle_inequality_holds_for_metrics_alone(name: str, holds: bool) -> None:
     def between(f: GaussianMixture, g: GaussianMixture) -> float:
         return float(mixtures.distance(f, g, DISTANCES[name]))
@@ -125,14 +135,18 @@ def _scaled(f: GaussianMixture) -> GaussianMixture:
     return GaussianMixture(f.log_weights + 3, f.means, f.covariances)
 
 
-@pytest.mark.parametrize("change", [_shuffled, _split, _scaled], ids=["permuted", "split in halves", "scaled weights"])
+@pytest.mark.parametrize(
+    "change", [_shuffled, _split, _scaled], ids=["permuted", "split in halves", "scaled weights"]
+)
 def test_the_angle_does_not_depend_on_how_a_mixture_is_written(change: object) -> None:
     f, g = random_mixture(0), random_mixture(1)
     assert callable(change)
     assert angle(change(f), g) == pytest.approx(angle(f, g), abs=1e-10)
 
 
-@pytest.mark.parametrize(("metric", "free"), [(mixtures.angular, True), (mixtures.nise, True), (mixtures.l2, False)])
+@pytest.mark.parametrize(
+    ("metric", "free"), [(mixtures.angular, True), (mixtures.nise, True), (mixtures.l2, False)]
+)
 def test_only_the_shape_counts_for_the_angle_under_affine_maps(metric: Distance, free: bool) -> None:
     f, g = random_mixture(0, 6, 3), random_mixture(1, 4, 3)
     generator = torch.Generator().manual_seed(0)
@@ -166,4 +180,6 @@ def test_very_narrow_and_very_wide_mixtures_keep_their_angle() -> None:
     f, g = random_mixture(0, 4, 12), random_mixture(1, 4, 12)
     eye, zero = torch.eye(12, dtype=torch.float64), torch.zeros(12, dtype=torch.float64)
     for scale in (1e-30, 1e30):
-        assert angle(transformed(f, scale * eye, zero), transformed(g, scale * eye, zero)) == pytest.approx(angle(f, g))
+        assert angle(transformed(f, scale * eye, zero), transformed(g, scale * eye, zero)) == pytest.approx(
+            angle(f, g)
+        )

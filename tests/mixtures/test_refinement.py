@@ -27,7 +27,8 @@ def small_problem(seed: int, dimension: int = 2, target: int = 3) -> tuple[Gauss
 def gram(f: GaussianMixture, g: GaussianMixture) -> tuple[torch.Tensor, torch.Tensor]:
     """H and b of the weight step, one pair after another."""
     single = [
-        GaussianMixture(torch.zeros(1).double(), g.means[k : k + 1], g.covariances[k : k + 1]) for k in range(len(g))
+        GaussianMixture(torch.zeros(1).double(), g.means[k : k + 1], g.covariances[k : k + 1])
+        for k in range(len(g))
     ]
     h = torch.tensor([[inner_product(a, b) for b in single] for a in single], dtype=torch.float64)
     return h, torch.tensor([inner_product(f, a) for a in single], dtype=torch.float64)
@@ -85,7 +86,9 @@ def test_the_weight_step_never_goes_away_from_the_original(name: str) -> None:
 
 def test_the_weight_step_copes_with_components_that_coincide() -> None:
     f, g = small_problem(2)
-    assert angle(f, mixtures.best_weights(f, joined(g, g))) == pytest.approx(angle(f, mixtures.best_weights(f, g)))
+    assert angle(f, mixtures.best_weights(f, joined(g, g))) == pytest.approx(
+        angle(f, mixtures.best_weights(f, g))
+    )
 
 
 @both
@@ -102,7 +105,9 @@ def test_the_gradient_equals_central_differences(name: str, dimension: int) -> N
         ahead, behind = x.clone(), x.clone()
         ahead[k] += step
         behind[k] -= step
-        difference = (problem.value_and_gradient(ahead)[0] - problem.value_and_gradient(behind)[0]) / (2 * step)
+        difference = (problem.value_and_gradient(ahead)[0] - problem.value_and_gradient(behind)[0]) / (
+            2 * step
+        )
         assert float(gradient[k]) == pytest.approx(float(difference), rel=1e-6, abs=1e-9)
 
 
@@ -133,7 +138,9 @@ def test_refinement_comes_nearer(name: str, dimension: int) -> None:
     for seed in range(3):
         f, g = small_problem(seed, dimension)
         better = mixtures.refine(f, g, OBJECTIVES[name])
-        assert float(mixtures.distance(f, better, METRICS[name])) < float(mixtures.distance(f, g, METRICS[name]))
+        assert float(mixtures.distance(f, better, METRICS[name])) < float(
+            mixtures.distance(f, g, METRICS[name])
+        )
         assert float(better.weights.sum()) == pytest.approx(1)
         GaussianMixture.of(better.weights, better.means, better.covariances)
 

@@ -17,7 +17,9 @@ from distill_bench.seeding import generator
 
 @pytest.fixture(params=list(Norm), ids=lambda norm: norm.name)
 def net(request: pytest.FixtureRequest) -> nn.Module:
-    return models.build(StudentConfig(width=32, norm=request.param), channels=3, num_classes=10, resolution=32)
+    return models.build(
+        StudentConfig(width=32, norm=request.param), channels=3, num_classes=10, resolution=32
+    )
 
 
 def values(net: nn.Module) -> torch.Tensor:
@@ -41,7 +43,9 @@ def test_nothing_is_drawn_from_the_global_generator(net: nn.Module) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_convolutions_and_the_classifier_are_uniform_within_the_inverse_root_of_fan_in(net: nn.Module) -> None:
+def test_convolutions_and_the_classifier_are_uniform_within_the_inverse_root_of_fan_in(
+    net: nn.Module,
+) -> None:
     models.reinitialise(net, generator(0, "weights"))
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):

@@ -33,7 +33,9 @@ def images(count: int, channels: int, resolution: int) -> torch.Tensor:
         ("resnet18", 10, 32, 11_173_962),
     ],
 )
-def test_parameters_number_what_the_literature_has(name: str, classes: int, resolution: int, expected: int) -> None:
+def test_parameters_number_what_the_literature_has(
+    name: str, classes: int, resolution: int, expected: int
+) -> None:
     net = models.build(StudentConfig(name=name), channels=3, num_classes=classes, resolution=resolution)
     assert sum(parameter.numel() for parameter in net.parameters()) == expected
 
@@ -59,7 +61,8 @@ def test_every_network_takes_images_of_every_size(name: str, channels: int, reso
 
 
 @pytest.mark.parametrize(
-    ("resolution", "channels", "depth"), [(8, 1, 2), (28, 1, 3), (32, 3, 3), (64, 3, 4), (128, 3, 5), (256, 3, 6)]
+    ("resolution", "channels", "depth"),
+    [(8, 1, 2), (28, 1, 3), (32, 3, 3), (64, 3, 4), (128, 3, 5), (256, 3, 6)],
 )
 def test_the_depth_of_a_convnet_follows_the_resolution(resolution: int, channels: int, depth: int) -> None:
     net = models.build(StudentConfig(width=4), channels=channels, num_classes=10, resolution=resolution)
@@ -108,7 +111,9 @@ def test_average_pooling_and_its_gradient_are_those_of_torch(size: int) -> None:
 @pytest.mark.parametrize("pooling", list(Pooling), ids=lambda pooling: pooling.name)
 @pytest.mark.parametrize("norm", list(Norm), ids=lambda norm: norm.name)
 def test_convnets_side_by_side_equal_each_on_its_own(norm: Norm, pooling: Pooling) -> None:
-    single = models.build(StudentConfig(width=8, norm=norm, pooling=pooling), channels=3, num_classes=5, resolution=8)
+    single = models.build(
+        StudentConfig(width=8, norm=norm, pooling=pooling), channels=3, num_classes=5, resolution=8
+    )
     assert_side_by_side(single)
 
 
@@ -118,7 +123,8 @@ def test_other_networks_side_by_side_equal_each_on_its_own(name: str) -> None:
 
 
 def assert_side_by_side(single: Any) -> None:
-    """Equal logits for images of their own and for shared ones, with parameters concatenated on their first axis."""
+    """Equal logits for images of their own and for shared ones, with parameters concatenated on their first
+    axis."""
     together = single.times(3)
     models.reinitialise(together, generator(0, "weights"))
     states = [{k: v.chunk(3)[i] if v.ndim else v for k, v in together.state_dict().items()} for i in range(3)]
@@ -140,7 +146,9 @@ def test_an_unknown_name_is_answered_with_the_closest() -> None:
 
 @pytest.mark.parametrize("resolution", [32, 64, 224])
 def test_convnet6_has_six_blocks_at_every_size_and_1152_features_at_224_pixels(resolution: int) -> None:
-    net = models.build(StudentConfig(name="convnet6"), channels=3, num_classes=10, resolution=resolution).eval()
+    net = models.build(
+        StudentConfig(name="convnet6"), channels=3, num_classes=10, resolution=resolution
+    ).eval()
     with torch.no_grad():
         features = net(images(1, 3, resolution), features=True)
     sides = {32: [32, 16, 8, 4, 2, 2], 64: [64, 32, 16, 8, 4, 2], 224: [224, 112, 56, 28, 14, 7]}[resolution]
@@ -150,7 +158,9 @@ def test_convnet6_has_six_blocks_at_every_size_and_1152_features_at_224_pixels(r
 
 @pytest.mark.parametrize("resolution", [32, 96, 224])
 def test_resnetap10_has_no_strided_convolution_and_no_max_pooling(resolution: int) -> None:
-    net: Any = models.build(StudentConfig(name="resnetap10"), channels=3, num_classes=10, resolution=resolution)
+    net: Any = models.build(
+        StudentConfig(name="resnetap10"), channels=3, num_classes=10, resolution=resolution
+    )
     convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
     assert all(convolution.stride == (1, 1) for convolution in convolutions)
     assert len([c for c in convolutions if c.kernel_size != (1, 1)]) == 9  # and the linear layer is the tenth
@@ -165,7 +175,9 @@ def test_resnetap10_has_no_strided_convolution_and_no_max_pooling(resolution: in
 def test_the_stem_of_a_residual_network_follows_the_resolution(
     name: str, resolution: int, kernel: int, first: int
 ) -> None:
-    net: Any = models.build(StudentConfig(name=name), channels=3, num_classes=10, resolution=resolution).eval()
+    net: Any = models.build(
+        StudentConfig(name=name), channels=3, num_classes=10, resolution=resolution
+    ).eval()
     with torch.no_grad():
         features = net(images(1, 3, resolution), features=True)
     assert net.blocks[0][0].kernel_size == (kernel, kernel)

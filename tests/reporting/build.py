@@ -91,24 +91,35 @@ def fall(phase: str, name: str, steps: int, rng: np.random.Generator) -> list[di
 def realistic(root: Path, *, seeds: int = 3) -> None:
     """Runs of both tasks: five methods on two data sets at three sizes, five methods of mixture reduction."""
     rng = np.random.default_rng(0)
-    scores = {"random": (60, 14.4, 26.0, 43.4), "herding": (72, 20, 31, 40), "kcenter": (66, 16, 19, 29),
-              "dm": (80, 25, 48, 62), "datadam": (84, 33.5, 53, 66.5)}  # fmt: skip
+    scores = {
+        "random": (60, 14.4, 26.0, 43.4),
+        "herding": (72, 20, 31, 40),
+        "kcenter": (66, 16, 19, 29),
+        "dm": (80, 25, 48, 62),
+        "datadam": (84, 33.5, 53, 66.5),
+    }
     for method, (digits, *cifar) in scores.items():
         for seed in range(seeds):
             for index, ipc in enumerate((1, 10, 50)):
                 for dataset, profile in (("digits", "fast"), ("cifar10", "paper")):
                     base = digits + 6 * index if dataset == "digits" else cifar[index]
                     accuracy = measure("accuracy", *rng.normal(base, 1.2, 5), student="convnet")
-                    ceiling = measure("full_data_accuracy", 97.8 if dataset == "digits" else 84.5, student="convnet")
+                    ceiling = measure(
+                        "full_data_accuracy", 97.8 if dataset == "digits" else 84.5, student="convnet"
+                    )
                     result = content(method, images(dataset, ipc, profile=profile), [accuracy, ceiling], seed)
                     result["provenance"]["seconds"] = float(20 * (index + 1) + seed)
                     if seed == 0:
                         shape = (10, ipc, 1, 8, 8) if dataset == "digits" else (10, ipc, 3, 32, 32)
                         add_picture(root, result, _pictures(rng, shape), [f"class {i}" for i in range(10)])
                         folder = root / result["run_id"]
-                        lines = fall("distil", "loss", 60, rng) + fall("evaluate convnet", "train_loss", 40, rng)
+                        lines = fall("distil", "loss", 60, rng) + fall(
+                            "evaluate convnet", "train_loss", 40, rng
+                        )
                         (folder / "result.json").write_text(json.dumps(result))
-                        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+                        (folder / "metrics.jsonl").write_text(
+                            "".join(json.dumps(line) + "\n" for line in lines)
+                        )
                     else:
                         write(root, result)
     for factor, method in enumerate(["best_partition", "oggmr", "williams", "runnalls", "west"], start=1):
@@ -116,8 +127,11 @@ def realistic(root: Path, *, seeds: int = 3) -> None:
             for labels in (mixture(target), mixture(target, mixture="random", dimension=4)):
                 draws = 1 if labels["mixture"] == "classic" else 100
                 distance = 0.03 * factor * (8 - target) + rng.normal(0, 0.004, draws)
-                found = [measure("distance", *distance), measure("ise", *(distance**2 / 2)),
-                         measure("seconds", 0.004 * factor**3)]  # fmt: skip
+                found = [
+                    measure("distance", *distance),
+                    measure("ise", *(distance**2 / 2)),
+                    measure("seconds", 0.004 * factor**3),
+                ]
                 write(root, content(method, labels, found))
 
 

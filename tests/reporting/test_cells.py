@@ -42,16 +42,22 @@ def joined(tmp_path: Path) -> Any:
             id="another distiller",
         ),
         pytest.param(build.mixture(5), {}, "classic L=5", id="classic mixture"),
-        pytest.param(build.mixture(5, mixture="random", dimension=4), {}, "random d=4 10->5", id="random mixture"),
+        pytest.param(
+            build.mixture(5, mixture="random", dimension=4), {}, "random d=4 10->5", id="random mixture"
+        ),
     ],
 )
-def test_a_setting_has_its_canonical_name(labels: dict[str, Any], facets: dict[str, str], setting: str) -> None:
+def test_a_setting_has_its_canonical_name(
+    labels: dict[str, Any], facets: dict[str, str], setting: str
+) -> None:
     assert setting_of(labels, facets) == setting
 
 
 def test_seeds_are_joined_and_their_networks_stay_apart(joined: Any) -> None:
     runs = [
-        build.content("dm", build.images(), [build.measure("accuracy", 10.0 * s, 10.0 * s + 1, student="convnet")], s)
+        build.content(
+            "dm", build.images(), [build.measure("accuracy", 10.0 * s, 10.0 * s + 1, student="convnet")], s
+        )
         for s in (0, 1, 2)
     ]
     (series,) = joined(*runs)
@@ -67,14 +73,18 @@ def test_equal_labels_with_another_config_are_not_joined_and_say_how_they_differ
 
 
 def test_equal_configs_on_other_data_are_not_joined(joined: Any) -> None:
-    one, other = (build.content("dm", build.images(), [build.measure("accuracy", 1.0)], seed) for seed in (0, 1))
+    one, other = (
+        build.content("dm", build.images(), [build.measure("accuracy", 1.0)], seed) for seed in (0, 1)
+    )
     other["provenance"]["data_fingerprint"] = "0ther"
     assert sorted(series.variant for series in joined(one, other)) == ["data=0ther", "data=feedbeef"]
 
 
 def test_the_ceiling_is_one_row_for_all_methods_and_sizes(joined: Any) -> None:
     ceiling = build.measure("full_data_accuracy", 84.5, student="convnet")
-    runs = [build.content(m, build.images("cifar10", ipc), [ceiling]) for m in ("dm", "random") for ipc in (1, 10)]
+    runs = [
+        build.content(m, build.images("cifar10", ipc), [ceiling]) for m in ("dm", "random") for ipc in (1, 10)
+    ]
     (series,) = joined(*runs)
     assert (series.method, series.setting, series.by_seed) == ("full", "cifar10", {0: [84.5]})
 
@@ -89,7 +99,12 @@ def test_networks_from_the_cache_are_not_counted_as_repeats(joined: Any) -> None
 
 def test_numbers_are_ordered_as_numbers() -> None:
     names = ["cifar100 ipc=10", "cifar10 ipc=50", "cifar10 ipc=2", "cifar10 ipc=10"]
-    assert sorted(names, key=natural) == ["cifar10 ipc=2", "cifar10 ipc=10", "cifar10 ipc=50", "cifar100 ipc=10"]
+    assert sorted(names, key=natural) == [
+        "cifar10 ipc=2",
+        "cifar10 ipc=10",
+        "cifar10 ipc=50",
+        "cifar100 ipc=10",
+    ]
 
 
 def test_the_whole_training_set_is_one_row_whether_or_not_a_method_has_a_generator(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from distill_bench.reporting.difficulty_figure import _shares
 @pytest.mark.parametrize("quotas", [np.arange(10), None], ids=["with quotas", "without"])
 def test_the_picture_shows_something_and_is_the_same_again(tmp_path: Path, quotas: np.ndarray | None) -> None:
     random = np.random.default_rng(0)
-    raw, scaled = ({name: random.beta(a, 2.0, 100) for name in ("originals", "pool", "selection")} for a in (0.3, 1.0))
+    raw, scaled = (
+        {name: random.beta(a, 2.0, 100) for name in ("originals", "pool", "selection")} for a in (0.3, 1.0)
+    )
     for name in ("one.png", "two.png"):
         reporting.draw_difficulty(tmp_path / name, raw, scaled, quotas)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()

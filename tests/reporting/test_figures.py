@@ -126,7 +126,9 @@ def test_curves_have_a_panel_for_each_value_of_each_phase(tmp_path: Path) -> Non
 
 
 def test_curves_survive_values_that_are_not_finite(tmp_path: Path) -> None:
-    points = [{"phase": "distil", "step": i, "loss": value} for i, value in enumerate((1.0, float("nan"), 3.0))]
+    points = [
+        {"phase": "distil", "step": i, "loss": value} for i, value in enumerate((1.0, float("nan"), 3.0))
+    ]
     assert curves(tmp_path / "c.png", points)
     assert not curves(tmp_path / "none.png", points[1:2])
 

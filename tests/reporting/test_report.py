@@ -1,4 +1,5 @@
-"""The report: one file that needs no other, escapes what it shows, and has something kind to say to a beginner."""
+"""The report: one file that needs no other, escapes what it shows, and has something kind to say to a
+beginner."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def report(tmp_path: Path, *contents: dict[str, Any]) -> Page:
 
 
 def accuracy(method: str, value: float, **more: Any) -> dict[str, Any]:
-    return build.content(method, build.images(**more), [build.measure("accuracy", value, value + 2, student="convnet")])
+    return build.content(
+        method, build.images(**more), [build.measure("accuracy", value, value + 2, student="convnet")]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +89,14 @@ def test_the_file_stays_small(full: Path) -> None:
 
 def test_the_same_files_give_the_same_report(tmp_path: Path) -> None:
     content = accuracy("dm", 25.0)
-    build.add_picture(tmp_path / "runs", content, np.random.default_rng(0).random((10, 1, 3, 8, 8)), ["class"] * 10)
+    build.add_picture(
+        tmp_path / "runs", content, np.random.default_rng(0).random((10, 1, 3, 8, 8)), ["class"] * 10
+    )
     (tmp_path / "runs" / content["run_id"] / "result.json").write_text(json.dumps(content))
-    outs = [write_report(tmp_path / "runs", tmp_path, tmp_path / name).read_bytes() for name in ("a.html", "b.html")]
+    outs = [
+        write_report(tmp_path / "runs", tmp_path, tmp_path / name).read_bytes()
+        for name in ("a.html", "b.html")
+    ]
     assert outs[0] == outs[1]
 
 
@@ -146,7 +154,9 @@ def test_the_colour_of_a_gap_follows_the_direction_of_the_metric(
 ) -> None:
     row = Row(method="m", setting="s", metric=metric, mean=ours, std=0.6, paper=paper, paper_std=0.8)
     assert shade(row) == colour
-    swapped = shade(Row(method="m", setting="s", metric=metric, mean=paper, std=0.6, paper=ours, paper_std=0.8))
+    swapped = shade(
+        Row(method="m", setting="s", metric=metric, mean=paper, std=0.6, paper=ours, paper_std=0.8)
+    )
     assert (swapped[:4], colour[:4]) in {("even", "even"), ("bett", "wors"), ("wors", "bett")}
 
 

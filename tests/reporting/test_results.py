@@ -41,8 +41,12 @@ def test_a_folder_that_does_not_exist_has_no_results(tmp_path: Path) -> None:
         pytest.param(
             json.dumps({**good(), "measures": [{"name": "accuracy"}]}), "measure", id="measure without values"
         ),
-        pytest.param(json.dumps({**good(), "measures": [build.measure("luck", 1.0)]}), "luck", id="unknown metric"),
-        pytest.param(json.dumps({**good(), "measures": [build.measure("ise", float("nan"))]}), "finite", id="NaN"),
+        pytest.param(
+            json.dumps({**good(), "measures": [build.measure("luck", 1.0)]}), "luck", id="unknown metric"
+        ),
+        pytest.param(
+            json.dumps({**good(), "measures": [build.measure("ise", float("nan"))]}), "finite", id="NaN"
+        ),
         pytest.param(json.dumps(good()), "not the name of its folder", id="copied to another folder"),
     ],
 )

@@ -29,11 +29,21 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     page = write_report(folder / "runs", folder / "results", folder / "report.html")
     picture = folder / "report.png"
     flags = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking",
-        "--no-first-run", "--disable-extensions", "--blink-settings=preferredColorScheme=1",
-        f"--user-data-dir={folder / 'profile'}", f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}",
-    ]  # fmt: skip
-    done = subprocess.run([CHROMIUM, *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=False)
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--disable-background-networking",
+        "--no-first-run",
+        "--disable-extensions",
+        "--blink-settings=preferredColorScheme=1",
+        f"--user-data-dir={folder / 'profile'}",
+        f"--window-size={WIDTH},{HEIGHT}",
+        f"--screenshot={picture}",
+    ]
+    done = subprocess.run(
+        [CHROMIUM, *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=False
+    )
     assert picture.exists(), done.stderr[-2000:]
     with Image.open(picture) as opened:
         return np.asarray(opened.convert("RGB"))

@@ -31,7 +31,9 @@ def row(method: str = "dm", mean: float | None = 25.0, **more: Any) -> Row:
 def measured(tmp_path: Path) -> Any:
     """Values by seed (and a metric) -> the rows, beside the reference given."""
 
-    def make(*values: list[float], metric: str = "accuracy", reference: tuple[Reference, ...] = ()) -> list[Row]:
+    def make(
+        *values: list[float], metric: str = "accuracy", reference: tuple[Reference, ...] = ()
+    ) -> list[Row]:
         labels = build.images() if metric == "accuracy" else build.mixture(5)
         for seed, repeats in enumerate(values):
             build.write(tmp_path, build.content("dm", labels, [build.measure(metric, *repeats)], seed))
@@ -88,7 +90,13 @@ def test_a_verified_number_wins_over_a_recalled_one(measured: Any) -> None:
 
 
 def test_merging_replaces_what_was_measured_anew_and_keeps_the_rest() -> None:
-    kept = [row(), row(setting="cifar10 ipc=10"), row(profile="fast"), row(variant="lr=2"), row(protocol="other")]
+    kept = [
+        row(),
+        row(setting="cifar10 ipc=10"),
+        row(profile="fast"),
+        row(variant="lr=2"),
+        row(protocol="other"),
+    ]
     new = row(mean=30.0)
     merged = merge(kept, [new])
     assert len(merged) == len(kept)
@@ -106,7 +114,10 @@ def test_an_empty_row_never_hides_a_measurement_but_brings_the_papers_number_up_
 
 
 def test_a_table_read_back_is_the_table_that_was_written(tmp_path: Path) -> None:
-    table = [row(paper=26.0, paper_std=0.8, source='a "quoted", source', interval=1 / 3), row("mtt", None, paper=31.9)]
+    table = [
+        row(paper=26.0, paper_std=0.8, source='a "quoted", source', interval=1 / 3),
+        row("mtt", None, paper=31.9),
+    ]
     written = write_table(tmp_path / "table1", table, title="t", command="c")
     found = read_table(tmp_path / "table1.csv")
     assert [replace(r, interval=None) for r in found] == [replace(r, interval=None) for r in written]
@@ -115,7 +126,11 @@ def test_a_table_read_back_is_the_table_that_was_written(tmp_path: Path) -> None
 
 def test_writing_the_same_rows_again_changes_no_byte(tmp_path: Path) -> None:
     stem = tmp_path / "paper" / "table1"
-    table = [row(mean=100 / 3, paper=26.0, interval=0.1), row("mtt", None, paper=31.9), row("a", setting="x ipc=10")]
+    table = [
+        row(mean=100 / 3, paper=26.0, interval=0.1),
+        row("mtt", None, paper=31.9),
+        row("a", setting="x ipc=10"),
+    ]
 
     def write() -> list[bytes]:
         write_table(stem, table, title="t", command="c")
@@ -154,11 +169,23 @@ def test_a_broken_line_of_a_table_is_named(tmp_path: Path) -> None:
 
 
 def test_the_text_says_how_it_was_made_what_differs_and_what_the_marks_mean(tmp_path: Path) -> None:
-    table = [row(profile="fast", paper=26.0, mark="recalled", source="a paper", device="a CPU", software="torch 2")]
+    table = [
+        row(profile="fast", paper=26.0, mark="recalled", source="a paper", device="a CPU", software="torch 2")
+    ]
     write_table(tmp_path / "t", table, title="Table 1", command="python run.py experiment=x")
     text = (tmp_path / "t.md").read_text()
     made, scaled = "`python run.py experiment=x` with profile=fast", "profile fast: scaled down"
-    for part in ("# Table 1", made, "25.0 ± 1.0", "-1.0", scaled, "mark recalled", "a paper", "a CPU", "torch 2"):
+    for part in (
+        "# Table 1",
+        made,
+        "25.0 ± 1.0",
+        "-1.0",
+        scaled,
+        "mark recalled",
+        "a paper",
+        "a CPU",
+        "torch 2",
+    ):
         assert part in text
 
 
@@ -186,7 +213,9 @@ def test_every_line_of_a_text_table_has_the_same_width_and_columns(tmp_path: Pat
         (0.5, None, "ise", "0.5"),
     ],
 )
-def test_a_mean_has_the_digits_that_its_deviation_deserves(mean: float, std: float, metric: str, text: str) -> None:
+def test_a_mean_has_the_digits_that_its_deviation_deserves(
+    mean: float, std: float, metric: str, text: str
+) -> None:
     assert mean_std(mean, std, metric) == text
 
 

@@ -32,7 +32,9 @@ def accuracy(method: str, value: float, seed: int = 0, ipc: int = 1, **more: Any
     return build.content(method, build.images("cifar10", ipc, **more), measures, seed)
 
 
-def test_a_pivot_has_methods_down_settings_across_and_the_ceiling_below(tmp_path: Path, console: Console) -> None:
+def test_a_pivot_has_methods_down_settings_across_and_the_ceiling_below(
+    tmp_path: Path, console: Console
+) -> None:
     for ipc in (10, 1):
         for seed in (0, 1):
             build.write(tmp_path, accuracy("dm", 25.0 + ipc, seed, ipc))
@@ -48,7 +50,9 @@ def test_a_pivot_has_methods_down_settings_across_and_the_ceiling_below(tmp_path
 def test_a_number_is_never_cut_short_on_a_narrow_terminal(tmp_path: Path) -> None:
     for target in (3, 4, 5):
         labels = build.mixture(target, mixture="random", dimension=4)
-        build.write(tmp_path, build.content("runnalls", labels, [build.measure("distance", 0.15042, 0.15791)]))
+        build.write(
+            tmp_path, build.content("runnalls", labels, [build.measure("distance", 0.15042, 0.15791)])
+        )
     narrow = Console(file=io.StringIO(), width=50, highlight=False)
     narrow.print(pivot(read_results(tmp_path)))
     assert "…" not in printed(narrow)
@@ -85,7 +89,11 @@ def test_an_experiment_is_merged_into_its_table_beside_the_paper(tmp_path: Path,
     table = read_table(results / "datadam" / "table1.csv")
     found = {row.method: row for row in table if row.setting == "cifar10 ipc=1" and row.metric == "accuracy"}
     assert {name for name, row in found.items() if row.mean is not None} == {"dm", "datadam"}
-    assert (found["datadam"].paper, found["mtt"].paper, found["datadam"].gap) == (32.0, 31.9, pytest.approx(0.0))
+    assert (found["datadam"].paper, found["mtt"].paper, found["datadam"].gap) == (
+        32.0,
+        31.9,
+        pytest.approx(0.0),
+    )
     assert str(results / "datadam" / "table1.md") in printed(console).replace("\n", "")
 
 
@@ -111,7 +119,10 @@ def test_a_sweep_in_which_a_result_is_damaged_shows_the_others(
 def test_a_table_says_the_size_that_all_its_runs_share(tmp_path: Path) -> None:
     for method, width in (("dm", 32), ("random", 32)):
         content = accuracy(method, 25.0)
-        content["config"] = {"student": {"name": "convnet", "width": width}, "protocol": {"epochs": 150, "nets": 3}}
+        content["config"] = {
+            "student": {"name": "convnet", "width": width},
+            "protocol": {"epochs": 150, "nets": 3},
+        }
         build.write(tmp_path, content)
     results = read_results(tmp_path)
     assert sizes(results) == ["convnet of width 32", "E = 150", "3 networks a set"]

@@ -62,7 +62,9 @@ def test_every_image_of_a_bin_is_drawn_equally_often() -> None:
 def test_extremes_are_extreme_and_ties_are_drawn() -> None:
     d = torch.tensor([0.5, 0.1, 0.9, 0.1, 0.1, 0.7])
     assert most_extreme(d, keys(6), 2, hardest=True).kept.tolist() == [2, 5]
-    drawn = {tuple(sorted(most_extreme(d, keys(6, seed), 2, hardest=False).kept.tolist())) for seed in range(40)}
+    drawn = {
+        tuple(sorted(most_extreme(d, keys(6, seed), 2, hardest=False).kept.tolist())) for seed in range(40)
+    }
     assert drawn == {(1, 3), (1, 4), (3, 4)}
 
 

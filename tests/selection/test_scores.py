@@ -93,7 +93,9 @@ def test_no_network_scores_an_image_that_it_has_seen(
         assert ours == theirs if folds == 1 else not ours & theirs
 
 
-def test_the_scorer_is_made_once_for_all_runs(context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scorer_is_made_once_for_all_runs(
+    context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert trained.scorer_work(context(*WORDS), steps=5, folds=2)[0].student_images > 0
     first, originals = trained.trained_scorer(context(*WORDS), steps=5, folds=2)
     assert not trained.scorer_work(context(*WORDS), steps=5, folds=2)
@@ -107,12 +109,16 @@ def test_the_scorer_is_made_once_for_all_runs(context: Callable[..., Context], m
 def test_no_network_of_a_run_starts_as_the_scorer(
     context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ctx = context(*WORDS, "protocol.full_steps=5", "protocol.full_nets=2", "protocol.nets=2", "protocol.epochs=1")
+    ctx = context(
+        *WORDS, "protocol.full_steps=5", "protocol.full_nets=2", "protocol.nets=2", "protocol.epochs=1"
+    )
     asked: list[list[int]] = []
     for module in (trained.training, training.evaluation):
         original = module.train_students
 
-        def watched(*some: Any, seeds: list[int], original: Any = original, **named: Any) -> training.Students:
+        def watched(
+            *some: Any, seeds: list[int], original: Any = original, **named: Any
+        ) -> training.Students:
             asked.append(seeds)
             return original(*some, seeds=seeds, **named)
 
@@ -174,8 +180,12 @@ def test_the_published_scorer_reads_each_class_at_its_place_in_imagenet(
         torch.testing.assert_close(scorer.score([(images, labels)]).difficulty, expected, rtol=0, atol=1e-6)
 
 
-def test_the_published_scorer_says_why_it_does_not_apply(context: Callable[..., Context], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="scorer=resnet50: dataset=digits has classes that are not ImageNet's"):
+def test_the_published_scorer_says_why_it_does_not_apply(
+    context: Callable[..., Context], tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match="scorer=resnet50: dataset=digits has classes that are not ImageNet's"
+    ):
         pretrained.pretrained_scorer(context(*WORDS), "", False)
     ctx = context(*imagenet_words(tmp_path / "pictures"))
     with pytest.raises(UserError, match="no such file"):

@@ -15,7 +15,9 @@ def test_real_images_have_their_labels_and_shuffled_ones_have_not(run_cell: RunC
     honest, shuffled = run_cell(*words), run_cell(*words, "dataset.shuffled_labels=true")
 
     def measured(result: dict[str, Any]) -> dict[str, float]:
-        return {m["name"]: m["values"][0] for m in result["measures"] if m["facets"].get("by") == "independent"}
+        return {
+            m["name"]: m["values"][0] for m in result["measures"] if m["facets"].get("by") == "independent"
+        }
 
     assert set(measured(honest)) == NAMES
     assert measured(honest)["label_agreement"] > 90

@@ -17,7 +17,15 @@ MakeContext = Callable[..., Context]
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "1 s"), (40, "40 s"), (119, "119 s"), (600, "10 min"), (5000, "83 min"), (5400, "1.5 h"), (2e5, "2.3 days")],
+    [
+        (0.2, "1 s"),
+        (40, "40 s"),
+        (119, "119 s"),
+        (600, "10 min"),
+        (5000, "83 min"),
+        (5400, "1.5 h"),
+        (2e5, "2.3 days"),
+    ],
 )
 def test_times_are_said_in_the_unit_that_fits(seconds: float, words: str) -> None:
     assert duration(seconds) == words

@@ -30,7 +30,10 @@ def augmentation(
 
 def test_a_resized_crop_is_the_interpolation_of_the_box_alone() -> None:
     x = images(4)
-    corner, size = torch.tensor([[0, 0], [3, 5], [2, 1], [6, 6]]), torch.tensor([[12, 12], [9, 7], [1, 4], [6, 5]])
+    corner, size = (
+        torch.tensor([[0, 0], [3, 5], [2, 1], [6, 6]]),
+        torch.tensor([[12, 12], [9, 7], [1, 4], [6, 5]]),
+    )
     flipped = torch.tensor([False, False, True, True])
     found = crop.resized_crop(x, corner, size, flipped)
     for i, ((top, left), (high, wide)) in enumerate(zip(corner.tolist(), size.tolist(), strict=True)):

@@ -39,18 +39,27 @@ MakeContext = Callable[..., Context]
 
 def protocol(name: str) -> ProtocolConfig:
     """The protocol of a file of conf/protocol."""
-    found: ProtocolConfig = typed(ProtocolConfig, OmegaConf.load(conf_dir() / "protocol" / f"{name}.yaml"), "protocol")
+    found: ProtocolConfig = typed(
+        ProtocolConfig, OmegaConf.load(conf_dir() / "protocol" / f"{name}.yaml"), "protocol"
+    )
     return found
 
 
 @pytest.mark.parametrize(
     ("ipc", "ten", "hundred", "more"),
     [
-        (1, 3000, 2000, 3000), (2, 2000, 1300, 2000), (10, 2000, 1300, 2000), (20, 1500, 1000, 1500),
-        (50, 1500, 1000, 1500), (70, 1000, 600, 1000), (200, 1000, 600, 1000), (500, 500, 300, 500),
-        (501, 300, 200, 300), (1300, 300, 200, 300),
+        (1, 3000, 2000, 3000),
+        (2, 2000, 1300, 2000),
+        (10, 2000, 1300, 2000),
+        (20, 1500, 1000, 1500),
+        (50, 1500, 1000, 1500),
+        (70, 1000, 600, 1000),
+        (200, 1000, 600, 1000),
+        (500, 500, 300, 500),
+        (501, 300, 200, 300),
+        (1300, 300, 200, 300),
     ],
-)  # fmt: skip
+)
 def test_minimax_trains_for_epochs_by_ipc_two_thirds_of_them_for_100_classes(
     ipc: int, ten: int, hundred: int, more: int
 ) -> None:
@@ -62,10 +71,14 @@ def test_minimax_trains_for_epochs_by_ipc_two_thirds_of_them_for_100_classes(
 
 def test_minimax_takes_other_rates_and_batches_above_100_classes() -> None:
     found = [training.recipe(protocol("minimax_hard"), 10, classes) for classes in (10, 100, 101, 1000)]
-    assert [(p.lr, p.weight_decay, p.batch_size) for p in found] == [(0.01, 5e-4, 64)] * 2 + [(0.1, 1e-4, 128)] * 2
+    assert [(p.lr, p.weight_decay, p.batch_size) for p in found] == [(0.01, 5e-4, 64)] * 2 + [
+        (0.1, 1e-4, 128)
+    ] * 2
 
 
-@pytest.mark.parametrize(("classes", "batches"), [(10, [10, 50, 100]), (100, [20, 100, 200]), (200, [100, 100, 100])])
+@pytest.mark.parametrize(
+    ("classes", "batches"), [(10, [10, 50, 100]), (100, [20, 100, 200]), (200, [100, 100, 100])]
+)
 def test_rded_takes_batches_by_ipc_and_classes(classes: int, batches: list[int]) -> None:
     found = [training.recipe(protocol("rded_soft"), ipc, classes) for ipc in (1, 10, 50)]
     assert [p.batch_size for p in found] == batches
@@ -79,7 +92,8 @@ def test_dc_has_two_names_and_no_tables() -> None:
 
 def test_what_a_class_changes_is_known() -> None:
     with pytest.raises(
-        UserError, match=r"protocol.by_classes.batch_sise: unknown key; did you mean 'batch_size'\?.*allowed: "
+        UserError,
+        match=r"protocol.by_classes.batch_sise: unknown key; did you mean 'batch_size'\?.*allowed: ",
     ):
         ProtocolConfig(by_classes={100: {"batch_sise": 1.0}})
     with pytest.raises(UserError, match="epochs_by_ipc"):
@@ -157,7 +171,8 @@ def test_the_loss_of_mixed_images_weighs_both_labels_by_their_shares() -> None:
     batch = Batch(torch.zeros(2, 3, 1, 2, 2), own, other, kept)
     torch.testing.assert_close(hard_loss(logits, batch) / 3, expected)
     parts = [
-        hard_loss(piece_logits, piece) for piece_logits, piece in zip(logits.split(2, 1), batch.split(2), strict=True)
+        hard_loss(piece_logits, piece)
+        for piece_logits, piece in zip(logits.split(2, 1), batch.split(2), strict=True)
     ]
     torch.testing.assert_close(sum(parts) / 3, expected)
 
@@ -169,19 +184,36 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def train(
-    name: str, *, seeds: tuple[int, ...] = (1, 2), batching: Batching = Batching.sequential, epochs: int = 6,
-    loop: Callable[..., Iterator[int]] = lambda _name, total, _state: iter(range(total)), norm: Norm = Norm.instance,
+    name: str,
+    *,
+    seeds: tuple[int, ...] = (1, 2),
+    batching: Batching = Batching.sequential,
+    epochs: int = 6,
+    loop: Callable[..., Iterator[int]] = lambda _name, total, _state: iter(range(total)),
+    norm: Norm = Norm.instance,
     best: bool = True,
-) -> training.Students:  # fmt: skip
+) -> training.Students:
     """Two small networks on twenty noisy patterns of three channels, by one of the protocols."""
-    recipe = training.recipe(replace(protocol(name), **SMALL[name], batching=batching, best=best, readings=3), 2, 10)
+    recipe = training.recipe(
+        replace(protocol(name), **SMALL[name], batching=batching, best=best, readings=3), 2, 10
+    )
     data = Patterns()
     build = lambda: models.build(StudentConfig(width=8, norm=norm), channels=3, num_classes=10, resolution=8)  # noqa: E731
     teacher = training.initialise(build(), [9]).eval().requires_grad_(False) if name == "rded_soft" else None
     return training.train_students(
-        build, lambda i: data.images[i], data.labels, recipe, epochs=epochs, seeds=list(seeds),
-        augmentation="color_flip", device=CPU, loop=loop, colours=data, teacher=teacher, test=data,
-    )  # fmt: skip
+        build,
+        lambda i: data.images[i],
+        data.labels,
+        recipe,
+        epochs=epochs,
+        seeds=list(seeds),
+        augmentation="color_flip",
+        device=CPU,
+        loop=loop,
+        colours=data,
+        teacher=teacher,
+        test=data,
+    )
 
 
 class Patterns:
@@ -336,9 +368,14 @@ def test_tables_keep_protocols_apart(tmp_path: Path) -> None:
         made_up.write(tmp_path, made_up.content("minimax", made_up.images(protocol=name), measures))
     found = read_results(tmp_path)
     series = series_of(found)
-    assert sorted((s.protocol, s.summary.mean) for s in series) == [("minimax_hard", 30.0), ("rded_soft", 50.0)]
+    assert sorted((s.protocol, s.summary.mean) for s in series) == [
+        ("minimax_hard", 30.0),
+        ("rded_soft", 50.0),
+    ]
     tables = pivots(rows(found))
     assert sorted(table.protocol for table in tables) == ["minimax_hard", "rded_soft"]
     for table in tables:
-        cells = [row for section in table.sections for line in section.lines.values() for row in line.values()]
+        cells = [
+            row for section in table.sections for line in section.lines.values() for row in line.values()
+        ]
         assert {row.protocol for row in cells} == {table.protocol}

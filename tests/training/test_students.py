@@ -56,15 +56,27 @@ def plain_loop(_name: str, total: int, _state: dict[str, Any]) -> Iterator[int]:
 
 
 def train(
-    digits: Digits, protocol: ProtocolConfig = PROTOCOL, *, norm: Norm = Norm.instance, epochs: int = 3,
-    seeds: tuple[int, ...] = (1, 2, 3), loop: Callable[..., Iterator[int]] = plain_loop, name: str = "convnet",
-) -> training.Students:  # fmt: skip
+    digits: Digits,
+    protocol: ProtocolConfig = PROTOCOL,
+    *,
+    norm: Norm = Norm.instance,
+    epochs: int = 3,
+    seeds: tuple[int, ...] = (1, 2, 3),
+    loop: Callable[..., Iterator[int]] = plain_loop,
+    name: str = "convnet",
+) -> training.Students:
     config = StudentConfig(name=name, width=8, norm=norm)
     return training.train_students(
         lambda: models.build(config, channels=1, num_classes=10, resolution=8),
-        lambda indices: digits.images[indices], digits.labels, protocol,
-        epochs=epochs, seeds=list(seeds), augmentation=FAMILIES, device=CPU, loop=loop,
-    )  # fmt: skip
+        lambda indices: digits.images[indices],
+        digits.labels,
+        protocol,
+        epochs=epochs,
+        seeds=list(seeds),
+        augmentation=FAMILIES,
+        device=CPU,
+        loop=loop,
+    )
 
 
 def assert_same(a: training.Students, b: training.Students, tolerance: float) -> None:
@@ -153,7 +165,9 @@ def test_nothing_is_drawn_from_the_global_generator(digits: Digits) -> None:
     assert_same(results[0], results[1], 0)
 
 
-@pytest.mark.parametrize("batching", [Batching.stacked, Batching.sequential], ids=lambda batching: batching.name)
+@pytest.mark.parametrize(
+    "batching", [Batching.stacked, Batching.sequential], ids=lambda batching: batching.name
+)
 @pytest.mark.parametrize("norm", [Norm.instance, Norm.batch], ids=lambda norm: norm.name)
 def test_resumed_training_equals_uninterrupted(digits: Digits, batching: Batching, norm: Norm) -> None:
     saved: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -226,7 +240,9 @@ def test_batch_norm_sees_whole_batches() -> None:
 
 
 def test_embeddings_are_those_of_the_network_in_order(digits: Digits) -> None:
-    net = models.build(StudentConfig(width=8, norm=Norm.batch), channels=1, num_classes=10, resolution=8).train()
+    net = models.build(
+        StudentConfig(width=8, norm=Norm.batch), channels=1, num_classes=10, resolution=8
+    ).train()
     found = training.embeddings(net, digits, batch_size=70)
     assert found.shape == (len(digits), 8 * 2 * 2)
     assert net.training

@@ -1,4 +1,5 @@
-"""Generators of images from a latent vector and a class: made here or read from a file, sampled in one pass."""
+"""Generators of images from a latent vector and a class: made here or read from a file, sampled in one
+pass."""
 
 from distill_bench.generative.latent.build import build_generator
 from distill_bench.generative.latent.generator import LatentGenerator, Recipe, update_average, weights_digest

@@ -1,8 +1,9 @@
 """BigGAN's residual generator and discriminator (Brock et al., ICLR 2019) for 32, 64 and 128 pixels.
 
-As recalled from the paper: the latent vector in chunks, one for the first layer and one for each block, each joined
-with a shared class embedding into the condition of that block's norms; spectral norm in both networks; projection
-discriminator; self-attention at half of 128 and of 64 pixels. Widths at 32 pixels follow the custom for CIFAR.
+As recalled from the paper: the latent vector in chunks, one for the first layer and one for each block, each
+joined with a shared class embedding into the condition of that block's norms; spectral norm in both networks;
+projection discriminator; self-attention at half of 128 and of 64 pixels. Widths at 32 pixels follow the
+custom for CIFAR.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Generator(LatentGenerator):
         super().__init__(recipe)
         widths = [recipe.width * factor for factor in _for(GENERATOR, recipe.resolution)]
         chunks = len(widths)
-        require(recipe.noise % chunks == 0, "noise", recipe.noise, f"a multiple of {chunks}, the chunks of BigGAN")
+        require(
+            recipe.noise % chunks == 0, "noise", recipe.noise, f"a multiple of {chunks}, the chunks of BigGAN"
+        )
         self.chunk = recipe.noise // chunks
         self.classes = nn.Embedding(recipe.num_classes, EMBEDDING)
         self.first = normed(_orthogonal(nn.Linear(self.chunk, widths[0] * SMALLEST**2)))

@@ -1,5 +1,5 @@
-"""A small conditional GAN: DCGAN's generator (Radford et al., ICLR 2016) with class-conditional batch norm, and a
-projection discriminator with spectral norm (Miyato and Koyama, ICLR 2018). Sizes are our choice."""
+"""A small conditional GAN: DCGAN's generator (Radford et al., ICLR 2016) with class-conditional batch norm,
+and a projection discriminator with spectral norm (Miyato and Koyama, ICLR 2018). Sizes are our choice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ __all__ = ["Discriminator", "Generator"]
 
 
 class Generator(LatentGenerator):
-    """Transposed convolutions that double the side from 4 (or 5, 6, 7) pixels; widths halve, at most 8 x `width`."""
+    """Transposed convolutions that double the side from 4 (or 5, 6, 7) pixels; widths halve, at most 8 x
+    `width`."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
@@ -35,7 +36,8 @@ class Generator(LatentGenerator):
 
 
 class Discriminator(nn.Module):
-    """How real (B,) images of these labels look: strided convolutions, then w.h + e_y.h of the pooled features h."""
+    """How real (B,) images of these labels look: strided convolutions, then w.h + e_y.h of the pooled
+    features h."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-r"""A conditional variational autoencoder (Kingma and Welling, ICLR 2014; Sohn et al., NIPS 2015): its decoder draws.
+r"""A conditional variational autoencoder (Kingma and Welling, ICLR 2014; Sohn et al., NIPS 2015): its decoder
+draws.
 
-Small images (below 16 pixels a side) go through perceptrons, larger ones through strided convolutions. Architecture
-and sizes are our choice, for pre-training in minutes on a CPU.
+Small images (below 16 pixels a side) go through perceptrons, larger ones through strided convolutions.
+Architecture and sizes are our choice, for pre-training in minutes on a CPU.
 """
 
 from __future__ import annotations
@@ -28,9 +29,14 @@ class Decoder(LatentGenerator):
         if recipe.resolution < SMALLEST_CONVOLVED:
             size = recipe.channels * recipe.resolution**2
             self.body = nn.Sequential(
-                nn.Linear(incoming, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, size),
-                nn.Tanh(), nn.Unflatten(1, recipe.shape),
-            )  # fmt: skip
+                nn.Linear(incoming, width),
+                nn.ReLU(),
+                nn.Linear(width, width),
+                nn.ReLU(),
+                nn.Linear(width, size),
+                nn.Tanh(),
+                nn.Unflatten(1, recipe.shape),
+            )
             return
         side, doublings = ladder(recipe.resolution)
         widths = _widths(width, doublings)
@@ -38,7 +44,9 @@ class Decoder(LatentGenerator):
         layers: list[nn.Module] = [*first, nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for here, following in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(here, following, 4, 2, 1), nn.BatchNorm2d(following), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], recipe.channels, 4, 2, 1), nn.Tanh())
+        self.body = nn.Sequential(
+            *layers, nn.ConvTranspose2d(widths[-1], recipe.channels, 4, 2, 1), nn.Tanh()
+        )
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         images: Tensor = self.body(torch.cat([z, one_hot(labels, self.recipe.num_classes)], dim=1))
@@ -71,13 +79,16 @@ class Encoder(nn.Module):
         return mean, log_variance.clamp(-10, 10)
 
 
-def negative_bound(images: Tensor, drawn: Tensor, mean: Tensor, log_variance: Tensor, noise_variance: float) -> Tensor:
+def negative_bound(
+    images: Tensor, drawn: Tensor, mean: Tensor, log_variance: Tensor, noise_variance: float
+) -> Tensor:
     r"""The negative evidence bound per pixel, up to a constant, with Gaussian noise on the pixels.
 
     .. math:: \frac{1}{2 \sigma^2} \overline{(x - \hat x)^2} + \frac{1}{n} \operatorname{KL}(q(z|x,y) \| N(0, I))
 
-    n pixels an image. A large :math:`\sigma^2` leaves little in the latent vector: blurred images, whose class is
-    clear. A small one gives sharp reconstructions and draws of no class, as codes then fill little of the prior.
+    n pixels an image. A large :math:`\sigma^2` leaves little in the latent vector: blurred images, whose
+    class is clear. A small one gives sharp reconstructions and draws of no class, as codes then fill little
+    of the prior.
     """
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
     return (images - drawn).square().mean() / (2 * noise_variance) + divergence / images[0].numel()

@@ -36,7 +36,8 @@ class Recipe:
 
 
 class LatentGenerator(nn.Module):
-    """`forward(z, labels)`: latent vectors (B, D), standard normal, and labels (B,) to images (B, C, H, W) in [-1, 1].
+    """`forward(z, labels)`: latent vectors (B, D), standard normal, and labels (B,) to images (B, C, H, W) in
+    [-1, 1].
 
     In evaluation mode an image depends on its own vector and label alone.
     """
@@ -49,10 +50,11 @@ class LatentGenerator(nn.Module):
 
 @torch.no_grad()
 def update_average(average: nn.Module, net: nn.Module, step: int, decay: float) -> None:
-    r"""One step of the moving average of the parameters: :math:`\bar\phi \leftarrow d \bar\phi + (1 - d) \phi`.
+    r"""One step of the moving average of the parameters: :math:`\bar\phi \leftarrow d \bar\phi + (1 - d)
+    \phi`.
 
-    d = min(`decay`, (1 + step) / (10 + step)), so that a short training is averaged over its own end: our choice.
-    Buffers (running statistics, singular vectors) are those of `net`.
+    d = min(`decay`, (1 + step) / (10 + step)), so that a short training is averaged over its own end: our
+    choice. Buffers (running statistics, singular vectors) are those of `net`.
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), weight)
@@ -61,7 +63,8 @@ def update_average(average: nn.Module, net: nn.Module, step: int, decay: float) 
 
 
 def weights_digest(generator: LatentGenerator) -> str:
-    """SHA-256 over the recipe and the bytes of every parameter and buffer: what the generator draws follows from it."""
+    """SHA-256 over the recipe and the bytes of every parameter and buffer: what the generator draws follows
+    from it."""
     total = hashlib.sha256(str(sorted(asdict(generator.recipe).items())).encode())
     for name, value in sorted(generator.state_dict().items()):
         total.update(name.encode())

@@ -11,7 +11,8 @@ __all__ = ["ConditionalNorm", "ladder", "normed"]
 
 
 def ladder(resolution: int) -> tuple[int, int]:
-    """(side of the smallest map, doublings from it to `resolution`): 8: (4, 1), 28: (7, 2), 32: (4, 3), 64: (4, 4).
+    """(side of the smallest map, doublings from it to `resolution`): 8: (4, 1), 28: (7, 2), 32: (4, 3), 64:
+    (4, 4).
 
     UserError where halving does not reach a map of at most 7 x 7.
     """

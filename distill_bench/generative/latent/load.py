@@ -24,14 +24,18 @@ ABOUT = {"content": "latent generator"}
 def load_latent(ctx: Context) -> LatentGenerator:
     """The generator of `ctx.generator_config`, on the device, frozen and in evaluation mode.
 
-    From `generator.path` if it is given, else trained on the run's training set and cached. UserError for a kind that
-    has no latent vector, and for a file that is missing, damaged, or made for other images.
+    From `generator.path` if it is given, else trained on the run's training set and cached. UserError for a
+    kind that has no latent vector, and for a file that is missing, damaged, or made for other images.
     """
     config = ctx.generator_config
     if config.kind.value not in KINDS:
         allowed = "generator=cvae, small_cgan, biggan or checkpoint"
-        raise UserError(f"generator.kind={config.kind.name}: this method needs a latent vector; allowed: {allowed}")
-    require(bool(config.path) or config.name != "checkpoint", "generator.path", config.path or "(empty)", "a file")
+        raise UserError(
+            f"generator.kind={config.kind.name}: this method needs a latent vector; allowed: {allowed}"
+        )
+    require(
+        bool(config.path) or config.name != "checkpoint", "generator.path", config.path or "(empty)", "a file"
+    )
     found = read_latent(Path(config.path)) if config.path else pretrained(ctx)
     if config.path:
         _check(found.recipe, ctx)
@@ -69,8 +73,12 @@ def _check(recipe: Recipe, ctx: Context) -> None:
     """UserError unless a file's generator is of the kind asked for and draws images like the run's."""
     data, config = ctx.dataset, ctx.generator_config
     wanted = Recipe(
-        kind=config.kind.value, noise=recipe.noise, width=recipe.width, num_classes=data.num_classes,
-        channels=data.channels, resolution=data.resolution,
-    )  # fmt: skip
+        kind=config.kind.value,
+        noise=recipe.noise,
+        width=recipe.width,
+        num_classes=data.num_classes,
+        channels=data.channels,
+        resolution=data.resolution,
+    )
     if recipe != wanted:
         raise UserError(f"generator.path={config.path}: holds {recipe}; this run needs {wanted}")

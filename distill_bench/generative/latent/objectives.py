@@ -27,7 +27,9 @@ class Autoencoding:
         self.optimiser = torch.optim.Adam(parameters, lr=lr, betas=preset.betas)
         self.state: dict[str, Any] = {"generator": generator, "encoder": encoder, "optimiser": self.optimiser}
 
-    def step(self, batches: list[tuple[Tensor, Tensor]], draws: torch.Generator, anneal: float) -> dict[str, Tensor]:
+    def step(
+        self, batches: list[tuple[Tensor, Tensor]], draws: torch.Generator, anneal: float
+    ) -> dict[str, Tensor]:
         """One step at the rate `anneal` x peak; returns the losses."""
         [(images, labels)] = batches
         mean, log_variance = self.encoder(images, labels)
@@ -43,17 +45,24 @@ class Adversarial:
     .. math:: L_D = E \max(0, 1 - D(x, y)) + E \max(0, 1 + D(G(z, y), y)), \quad L_G = -E D(G(z, y), y)
     """
 
-    def __init__(self, generator: LatentGenerator, discriminator: nn.Module, preset: Preset, lr: float) -> None:
+    def __init__(
+        self, generator: LatentGenerator, discriminator: nn.Module, preset: Preset, lr: float
+    ) -> None:
         self.generator, self.discriminator = generator.train(), discriminator.train()
         self.lr, self.lr_discriminator = lr, preset.lr_discriminator * lr / preset.lr
         self.images_per_step = preset.discriminator_steps
         self.descend_g = torch.optim.Adam(generator.parameters(), lr=lr, betas=preset.betas)
         self.descend_d = torch.optim.Adam(discriminator.parameters(), lr=lr, betas=preset.betas)
         self.state: dict[str, Any] = {
-            "generator": generator, "discriminator": discriminator, "adam_g": self.descend_g, "adam_d": self.descend_d
-        }  # fmt: skip
+            "generator": generator,
+            "discriminator": discriminator,
+            "adam_g": self.descend_g,
+            "adam_d": self.descend_d,
+        }
 
-    def step(self, batches: list[tuple[Tensor, Tensor]], draws: torch.Generator, anneal: float) -> dict[str, Tensor]:
+    def step(
+        self, batches: list[tuple[Tensor, Tensor]], draws: torch.Generator, anneal: float
+    ) -> dict[str, Tensor]:
         """The discriminator's steps, one a batch, then the generator's; returns the last losses."""
         for images, labels in batches:
             with torch.no_grad():

@@ -26,40 +26,71 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    # conditional VAEs: our choice, for a CPU; the noise variance is what gave the clearest classes of those tried
+    # conditional VAEs: our choice, for a CPU; the noise variance is what gave the clearest classes of those
+    # tried
     "cvae_mlp": Preset(kind="cvae", noise=16, width=128, batch_size=128, lr=2e-3, noise_variance=0.3),
     "cvae_conv": Preset(kind="cvae", noise=64, width=32, batch_size=128, lr=2e-3, noise_variance=8.0),
     # small GAN: our choice
     "cgan": Preset(
-        kind="cgan", noise=100, width=64, batch_size=64, lr=2e-4, lr_discriminator=2e-4, betas=(0.0, 0.999),
+        kind="cgan",
+        noise=100,
+        width=64,
+        batch_size=64,
+        lr=2e-4,
+        lr_discriminator=2e-4,
+        betas=(0.0, 0.999),
         discriminator_steps=1,
     ),
     # BigGAN as recalled: four discriminator steps on CIFAR, two above; batches are smaller than the paper's
     "biggan_32": Preset(
-        kind="biggan", noise=128, width=64, batch_size=64, lr=2e-4, lr_discriminator=2e-4, betas=(0.0, 0.999),
+        kind="biggan",
+        noise=128,
+        width=64,
+        batch_size=64,
+        lr=2e-4,
+        lr_discriminator=2e-4,
+        betas=(0.0, 0.999),
         discriminator_steps=4,
     ),
     "biggan_64": Preset(
-        kind="biggan", noise=120, width=64, batch_size=64, lr=1e-4, lr_discriminator=4e-4, betas=(0.0, 0.999),
+        kind="biggan",
+        noise=120,
+        width=64,
+        batch_size=64,
+        lr=1e-4,
+        lr_discriminator=4e-4,
+        betas=(0.0, 0.999),
         discriminator_steps=2,
     ),
     "biggan_128": Preset(
-        kind="biggan", noise=120, width=96, batch_size=64, lr=5e-5, lr_discriminator=2e-4, betas=(0.0, 0.999),
+        kind="biggan",
+        noise=120,
+        width=96,
+        batch_size=64,
+        lr=5e-5,
+        lr_discriminator=2e-4,
+        betas=(0.0, 0.999),
         discriminator_steps=2,
     ),
-}  # fmt: skip
+}
 
 
 def choose(name: str, kind: str, resolution: int) -> Preset:
     """The preset `name`, or for "auto" the one of `kind` for this size.
 
-    UserError for one of another kind, for a generator that has no latent variables, and for a size that BigGAN has not.
+    UserError for one of another kind, for a generator that has no latent variables, and for a size that
+    BigGAN has not.
     """
     kinds = sorted({preset.kind for preset in PRESETS.values()})
     allowed = "one that is distilled into: generator=cvae, small_cgan, biggan or checkpoint"
     require(kind in kinds, "generator.kind", kind, allowed)
     if kind == "biggan" and name == "auto":
-        require(resolution in (32, 64, 128), "dataset.resolution", resolution, "32, 64 or 128 for generator=biggan")
+        require(
+            resolution in (32, 64, 128),
+            "dataset.resolution",
+            resolution,
+            "32, 64 or 128 for generator=biggan",
+        )
     if name == "auto":
         name = {
             "cvae": "cvae_mlp" if resolution < SMALLEST_CONVOLVED else "cvae_conv",
@@ -68,5 +99,7 @@ def choose(name: str, kind: str, resolution: int) -> Preset:
         }[kind]
     known = [key for key, preset in PRESETS.items() if preset.kind == kind]
     if name not in known:
-        raise UserError(f"generator.preset={name}: no preset of generator.kind={kind}; {closest(name, known)}")
+        raise UserError(
+            f"generator.preset={name}: no preset of generator.kind={kind}; {closest(name, known)}"
+        )
     return PRESETS[name]

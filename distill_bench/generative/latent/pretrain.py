@@ -38,10 +38,11 @@ class _Plan:
 
 
 def pretrained(ctx: Context) -> LatentGenerator:
-    """The generator that `ctx.generator_config` asks for, trained on the run's training set; made once, and cached.
+    """The generator that `ctx.generator_config` asks for, trained on the run's training set; made once, and
+    cached.
 
-    It is the same for every seed of a run, as a generator from elsewhere would be. What `train_seconds` ends before
-    `train_steps` depends on the machine's speed.
+    It is the same for every seed of a run, as a generator from elsewhere would be. What `train_seconds` ends
+    before `train_steps` depends on the machine's speed.
     """
     plan = _plan(ctx)
     found = build_generator(plan.recipe)
@@ -85,9 +86,13 @@ def _plan(ctx: Context) -> _Plan:
     preset = choose(config.preset, config.kind.value, data.resolution)
     preset = replace(preset, batch_size=min(preset.batch_size, config.batch_size))
     recipe = Recipe(
-        kind=preset.kind, noise=preset.noise, width=min(preset.width, config.width), num_classes=data.num_classes,
-        channels=data.channels, resolution=data.resolution,
-    )  # fmt: skip
+        kind=preset.kind,
+        noise=preset.noise,
+        width=min(preset.width, config.width),
+        num_classes=data.num_classes,
+        channels=data.channels,
+        resolution=data.resolution,
+    )
     flip = "flip" in data.augmentation.split("_")
     return _Plan(recipe, preset, config.train_steps, config.train_seconds, config.lr or preset.lr, flip)
 
@@ -97,7 +102,8 @@ def _parts(ctx: Context, plan: _Plan) -> dict[str, Any]:
 
 
 def _train(ctx: Context, plan: _Plan) -> dict[str, torch.Tensor]:
-    r"""The averaged weights. The rate is :math:`\eta (1 + \cos \pi u) / 2` with u = max(step / steps, time / seconds).
+    r"""The averaged weights. The rate is :math:`\eta (1 + \cos \pi u) / 2` with u = max(step / steps, time /
+    seconds).
 
     The time is that of the steps alone, over all the processes that made some of them.
     """
@@ -119,7 +125,8 @@ def _train(ctx: Context, plan: _Plan) -> dict[str, torch.Tensor]:
 
 
 def _real(ctx: Context, plan: _Plan, draws: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random training images (B, C, H, W) in [-1, 1], half of them mirrored where that keeps the label, and labels."""
+    """Random training images (B, C, H, W) in [-1, 1], half of them mirrored where that keeps the label, and
+    labels."""
     train, count = ctx.dataset.train, plan.preset.batch_size
     indices = torch.randint(len(train), (count,), generator=draws, device=ctx.device)
     images = unit_images(ctx.dataset, indices)

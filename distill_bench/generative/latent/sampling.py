@@ -11,7 +11,8 @@ __all__ = ["class_noise", "draw_images"]
 
 
 def class_noise(seed: int, num_classes: int, count: int, size: int) -> torch.Tensor:
-    """Latent vectors (K, M, D) on the CPU, standard normal; that of image j of class k follows from (seed, k, j) alone.
+    """Latent vectors (K, M, D) on the CPU, standard normal; that of image j of class k follows from (seed, k,
+    j) alone.
 
     So the vectors for fewer images of a class are the first of those for more.
     """

@@ -1,13 +1,16 @@
-"""ATOM: Attention Mixer for Efficient Dataset Distillation, Khaki et al., CVPR 2024 workshop, arXiv 2405.01373.
+"""ATOM: Attention Mixer for Efficient Dataset Distillation, Khaki et al., CVPR 2024 workshop, arXiv
+2405.01373.
 
-DataDAM with a second attention: synthetic images whose class means agree with the real ones in the spatial attention
-(where a class is) and in the channel attention (in what context) of every layer but the last, and in the embedding.
+DataDAM with a second attention: synthetic images whose class means agree with the real ones in the spatial
+attention (where a class is) and in the channel attention (in what context) of every layer but the last, and
+in the embedding.
 
-The authors have published no code. What ATOM shares with DataDAM is here DataDAM's, so that without the channel term
-the two are one method, bit for bit: the normalisation, the factor of the loss, the optimiser, the layers. Recalled and
-not checked against the paper: both exponents of 4 for ATOM, and the normalisation of each attention by itself. Our
-choice: equal weights in the mixture, which joining both vectors into one of unit length halves and changes in no other
-way; 64 real images per class and step, DataDAM's released default (the paper is not clear).
+The authors have published no code. What ATOM shares with DataDAM is here DataDAM's, so that without the
+channel term the two are one method, bit for bit: the normalisation, the factor of the loss, the optimiser,
+the layers. Recalled and not checked against the paper: both exponents of 4 for ATOM, and the normalisation of
+each attention by itself. Our choice: equal weights in the mixture, which joining both vectors into one of
+unit length halves and changes in no other way; 64 real images per class and step, DataDAM's released default
+(the paper is not clear).
 """
 
 from __future__ import annotations
@@ -121,7 +124,8 @@ def work(ctx: Context, cfg: Config) -> list[Work]:
 
 
 def _warn_of_blindness(ctx: Context, power: float) -> None:
-    """Instance norm gives all channels one mean and one variance: sums of small powers hardly tell them apart."""
+    """Instance norm gives all channels one mean and one variance: sums of small powers hardly tell them
+    apart."""
     if ctx.student.norm is Norm.instance and power <= 2:
         line = f"warning: method.power_channel={power:g}: channel attention is nearly blind with student.norm=instance"
         print(f"{line}; 4, or student.norm=batch, lets it act", file=sys.stderr, flush=True)

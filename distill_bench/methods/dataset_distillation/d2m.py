@@ -1,14 +1,16 @@
-"""D2M: Data-to-Model Distillation: Data-Efficient Learning Framework, Sajedi et al., ECCV 2024, arXiv 2411.12841.
+"""D2M: Data-to-Model Distillation: Data-Efficient Learning Framework, Sajedi et al., ECCV 2024, arXiv
+2411.12841.
 
-Distils into the parameters of a pre-trained class-conditional generator in place of pixels: its images are to have
-the channel attention and the softened predictions of real images of their class, in a pool of classifiers. Any number
-of images per class is then drawn from the one generator, without distilling again.
+Distils into the parameters of a pre-trained class-conditional generator in place of pixels: its images are to
+have the channel attention and the softened predictions of real images of their class, in a pool of
+classifiers. Any number of images per class is then drawn from the one generator, without distilling again.
 
-There is no released code. Taken from public accounts of the paper: both terms, lambda = 10, tau = 4, the direct
-matching of the last layer, real predictions as the target of the divergence. Our choice, where nothing could be
-established: unit vectors inside the embedding term; class means in place of pairs (for independent samples a pair's
-squared distance adds the variance within the class, and so draws the images of a class together); the pool, its
-training, Adam, the average of the weights, frozen running statistics, and the optional factor tau^2.
+There is no released code. Taken from public accounts of the paper: both terms, lambda = 10, tau = 4, the
+direct matching of the last layer, real predictions as the target of the divergence. Our choice, where nothing
+could be established: unit vectors inside the embedding term; class means in place of pairs (for independent
+samples a pair's squared distance adds the variance within the class, and so draws the images of a class
+together); the pool, its training, Adam, the average of the weights, frozen running statistics, and the
+optional factor tau^2.
 """
 
 from __future__ import annotations
@@ -83,7 +85,13 @@ class Config:
         require(self.power >= 1, "method.power", self.power, ">= 1")
         require(self.temperature > 0, "method.temperature", self.temperature, "> 0")
         require(0 <= self.average < 1, "method.average", self.average, "in [0, 1)")
-        for key in ("lr_generator", "embedding_weight", "prediction_weight", "classes_per_step", "pool_steps"):
+        for key in (
+            "lr_generator",
+            "embedding_weight",
+            "prediction_weight",
+            "classes_per_step",
+            "pool_steps",
+        ):
             require(getattr(self, key) >= 0, f"method.{key}", getattr(self, key), ">= 0")
         for key in ("batch_real", "pool_size"):
             require(getattr(self, key) >= 1, f"method.{key}", getattr(self, key), ">= 1")
@@ -104,8 +112,9 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
 
     .. math:: \min_\phi L_{EM} + \lambda L_{PM}
 
-    of real images and of G(z, y), z standard normal, in networks drawn from a pool. Nothing but the drawing depends on
-    IPC: another one takes the distilled generator from the cache, and its first images are the same.
+    of real images and of G(z, y), z standard normal, in networks drawn from a pool. Nothing but the drawing
+    depends on IPC: another one takes the distilled generator from the cache, and its first images are the
+    same.
     """
     from distill_bench.generative import latent
 
@@ -129,7 +138,10 @@ def work(ctx: Context, cfg: Config) -> list[Work]:
     before = latent.pretraining_work(ctx)
     if not (cfg.distil and cfg.iterations):
         return before
-    if not before and ctx.cache.path("distilled_generator", _parts(ctx, cfg, latent.load_latent(ctx))).exists():
+    if (
+        not before
+        and ctx.cache.path("distilled_generator", _parts(ctx, cfg, latent.load_latent(ctx))).exists()
+    ):
         return []
     if not ctx.cache.path("network_pool", _pool_parts(ctx, cfg)).exists():
         batch = ctx.protocol.batch_size
@@ -138,12 +150,15 @@ def work(ctx: Context, cfg: Config) -> list[Work]:
     images = _classes_per_step(ctx, cfg) * cfg.batch_real
     what = f"{cfg.iterations} steps x {images} real and generated images"
     seconds = 3 * cfg.iterations * images * latent.drawing_seconds(ctx)
-    return [*before, Work(name="distil", what=what, student_images=4.0 * cfg.iterations * images, seconds=seconds)]
+    return [
+        *before,
+        Work(name="distil", what=what, student_images=4.0 * cfg.iterations * images, seconds=seconds),
+    ]
 
 
 def embeddings(features: Features, power: float) -> list[Tensor]:
-    """What the embedding term compares: unit vectors (B, D_l), `channel_attention` of all blocks but the last, whose
-    pooled output is taken as it is, flattened and normalised."""
+    """What the embedding term compares: unit vectors (B, D_l), `channel_attention` of all blocks but the
+    last, whose pooled output is taken as it is, flattened and normalised."""
     attention = [matching.channel_attention(maps, power) for maps in features.maps[:-1]]
     return [*attention, torch.nn.functional.normalize(features.embedding, dim=1, eps=1e-12)]
 
@@ -176,7 +191,9 @@ def prediction_loss(real_KNC: Tensor, drawn_KNC: Tensor, temperature: float, pai
     return (real.exp() * (real - drawn)).sum(-1).mean()
 
 
-def objective(real: tuple[list[Tensor], Tensor], drawn: tuple[list[Tensor], Tensor], cfg: Config) -> dict[str, Tensor]:
+def objective(
+    real: tuple[list[Tensor], Tensor], drawn: tuple[list[Tensor], Tensor], cfg: Config
+) -> dict[str, Tensor]:
     """Both terms and their weighted sum, `loss`, from (embeddings, logits) of real and of generated images.
 
     A term of weight 0 is left out of the sum.
@@ -200,9 +217,12 @@ def _parts(ctx: Context, cfg: Config, start: LatentGenerator) -> dict[str, Any]:
 
     settings = {key: getattr(value, "name", value) for key, value in asdict(cfg).items() if key != "distil"}
     return {
-        "method": settings, "generator": latent.weights_digest(start), "data": ctx.dataset.fingerprint,
-        "seed": ctx.seed, **training.student_parts(ctx),
-    }  # fmt: skip
+        "method": settings,
+        "generator": latent.weights_digest(start),
+        "data": ctx.dataset.fingerprint,
+        "seed": ctx.seed,
+        **training.student_parts(ctx),
+    }
 
 
 def _distil(ctx: Context, cfg: Config, start: LatentGenerator) -> dict[str, Tensor]:
@@ -233,7 +253,9 @@ def _distil(ctx: Context, cfg: Config, start: LatentGenerator) -> dict[str, Tens
     return average.state_dict()
 
 
-def _losses(ctx: Context, cfg: Config, generator: LatentGenerator, net: nn.Module, step: int) -> dict[str, Tensor]:
+def _losses(
+    ctx: Context, cfg: Config, generator: LatentGenerator, net: nn.Module, step: int
+) -> dict[str, Tensor]:
     """The terms of one step, on fresh real images and latent vectors."""
     train, n = ctx.dataset.train, cfg.batch_real
     draws = ctx.generator("distil", step)
@@ -248,7 +270,8 @@ def _losses(ctx: Context, cfg: Config, generator: LatentGenerator, net: nn.Modul
 
 
 def _observed(net: nn.Module, images_KNCHW: Tensor, power: float) -> tuple[list[Tensor], Tensor]:
-    """Embeddings (K, n, D_l) of each layer, and logits (K, n, C), in passes whose activations stay in the cache."""
+    """Embeddings (K, n, D_l) of each layer, and logits (K, n, C), in passes whose activations stay in the
+    cache."""
     images = images_KNCHW.flatten(0, 1)
     size = training.images_per_pass(net, images.device) or len(images)
     parts = []
@@ -289,8 +312,9 @@ def _pick(ctx: Context, step: int, count: int) -> int:
 def network_pool(ctx: Context, cfg: Config) -> list[dict[str, Tensor]]:
     """Weights of M networks like the run's student, at stages of training from none to `pool_steps`; cached.
 
-    The first is as initialised, the last trained to the end, the others stop at random steps. By SGD as in the
-    protocol, at its first rate. All seeds and all IPC share the pool, as they share the networks of the ceiling.
+    The first is as initialised, the last trained to the end, the others stop at random steps. By SGD as in
+    the protocol, at its first rate. All seeds and all IPC share the pool, as they share the networks of the
+    ceiling.
     """
 
     def make() -> dict[str, Any]:
@@ -339,7 +363,9 @@ def _trained(ctx: Context, index: int, steps: int) -> dict[str, Tensor]:
 
 def _network(ctx: Context) -> Any:
     data = ctx.dataset
-    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    net = models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
     return net.to(ctx.device)
 
 

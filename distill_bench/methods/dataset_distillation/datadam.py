@@ -1,12 +1,13 @@
-"""DataDAM: Efficient Dataset Distillation with Attention Matching, Sajedi et al., ICCV 2023, arXiv 2310.00093.
+"""DataDAM: Efficient Dataset Distillation with Attention Matching, Sajedi et al., ICCV 2023, arXiv
+2310.00093.
 
-Synthetic images whose class means agree with the real ones in the spatial attention of every layer but the last
-and in the embedding, in networks drawn at random and never trained.
+Synthetic images whose class means agree with the real ones in the spatial attention of every layer but the
+last and in the embedding, in networks drawn at random and never trained.
 
-The paper's table and its released code disagree; the defaults here are the paper's: p = 4 (code: 1), instance norm
-(code: batch norm, `student=convnet_bn`), 8000 iterations (code: 20000). `batch_real` is the released default. On
-CIFAR the images are ZCA-whitened, as the authors' later paper states (see conf/cell/datadam); the released code
-leaves whitening off, and would fit it to the synthetic images a second time, which we do not.
+The paper's table and its released code disagree; the defaults here are the paper's: p = 4 (code: 1), instance
+norm (code: batch norm, `student=convnet_bn`), 8000 iterations (code: 20000). `batch_real` is the released
+default. On CIFAR the images are ZCA-whitened, as the authors' later paper states (see conf/cell/datadam); the
+released code leaves whitening off, and would fit it to the synthetic images a second time, which we do not.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ INFO = MethodInfo(
 
 
 def statistics(features: Features, cfg: Config) -> list[tuple[float, torch.Tensor]]:
-    """What DataDAM matches, with weights: attention of blocks 1 .. L-1, (B, H_l W_l), then the embedding (B, D).
+    """What DataDAM matches, with weights: attention of blocks 1 .. L-1, (B, H_l W_l), then the embedding (B,
+    D).
 
     The last block gives the embedding only: its attention is left out, as in the released code. Weights are
     `loss_scale` and `loss_scale * task_balance`.

@@ -1,11 +1,12 @@
 """DC: Dataset Condensation with Gradient Matching, Zhao, Mopuri and Bilen, ICLR 2021, arXiv 2006.05929.
 
-Synthetic images on which the gradients of a network agree with those on real images, class by class, along the
-training of that network on them. Departures from the released code: randomness follows from the run's seed (there,
-from the clock); several classes share one pass; nothing is differentiated for the network's weights; (outer, inner)
-for IPC that the code refuses (see `matching.loop_lengths`).
+Synthetic images on which the gradients of a network agree with those on real images, class by class, along
+the training of that network on them. Departures from the released code: randomness follows from the run's
+seed (there, from the clock); several classes share one pass; nothing is differentiated for the network's
+weights; (outer, inner) for IPC that the code refuses (see `matching.loop_lengths`).
 
-The paper's numbers, but for MNIST, are of networks trained 300 epochs without augmentation: `preset=dc/published`.
+The paper's numbers, but for MNIST, are of networks trained 300 epochs without augmentation:
+`preset=dc/published`.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
-"""Difficulty-guided sampling, Li et al., ICCV 2025 workshop on curated data for efficient learning, arXiv 2507.03331.
+"""Difficulty-guided sampling, Li et al., ICCV 2025 workshop on curated data for efficient learning, arXiv
+2507.03331.
 
-A step after any generative distiller: of a pool of several times IPC images, those are kept whose histogram of
-difficulty, on a logarithmic scale, follows that of the original training images. Difficulty is 1 - p(y | x) under a
-classifier of the task.
+A step after any generative distiller: of a pool of several times IPC images, those are kept whose histogram
+of difficulty, on a logarithmic scale, follows that of the original training images. Difficulty is 1 - p(y |
+x) under a classifier of the task.
 
-Two consequences of the published code, which `match` and `threshold_unit` can change: thresholds count images, so that
-they trim a larger share of the pool than of the originals; and both sets are scaled by their own bounds, so that what
-is matched is difficulty relative to the set's own.
+Two consequences of the published code, which `match` and `threshold_unit` can change: thresholds count
+images, so that they trim a larger share of the pool than of the originals; and both sets are scaled by their
+own bounds, so that what is matched is difficulty relative to the set's own.
 
-Departures: the published entry point reads a choice of target and then always takes the originals; ours does as asked.
-Its search is empty for IPC 1, and a perfect scorer gives it NaN (see `selection.thresholds`). The published scorer is
-ResNet-50, which has seen the originals; the default here is trained on the data set and cross-fitted (our choice).
+Departures: the published entry point reads a choice of target and then always takes the originals; ours does
+as asked. Its search is empty for IPC 1, and a perfect scorer gives it NaN (see `selection.thresholds`). The
+published scorer is ResNet-50, which has seen the originals; the default here is trained on the data set and
+cross-fitted (our choice).
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Target(Enum):
     hard = "hard"  # the hardest
     random = "random"  # any
     first = "first"  # what the base makes without selection
-    confident = "confident"  # classified right, and then the most (IPC >= 50: the least) confident, as CaO2 does
+    confident = (
+        "confident"  # classified right, and then the most (IPC >= 50: the least) confident, as CaO2 does
+    )
 
 
 class Match(Enum):
@@ -82,17 +86,25 @@ class Config:
 
     name: str = "difficulty"
     base: str = "diffusion"  # the method of this task that makes the pool (published: minimax)
-    base_settings: dict[str, Any] = field(default_factory=dict)  # values of its Config that differ from its defaults
+    base_settings: dict[str, Any] = field(
+        default_factory=dict
+    )  # values of its Config that differ from its defaults
     pool_factor: float = 5.0  # size of the pool over IPC, >= 1
     target: Target = Target.original  # see Target
-    shape: list[int] = field(default_factory=list)  # for target=list: images of each of the 10 bins, or their ratio
-    balance: float = 0.5  # lambda, weight of staying near the raw histogram when thresholds are searched, in [0, 1]
+    shape: list[int] = field(
+        default_factory=list
+    )  # for target=list: images of each of the 10 bins, or their ratio
+    balance: float = (
+        0.5  # lambda, weight of staying near the raw histogram when thresholds are searched, in [0, 1]
+    )
     decimals: int = 4  # of the scores, 1 to 15
     hist_smoothing: float = 0.0  # images added to each bin when thresholds are searched, >= 0
     match: Match = Match.relative  # relative | absolute
     threshold_unit: ThresholdUnit = ThresholdUnit.count  # count | fraction
     scorer: ScorerKind = ScorerKind.trained  # trained | resnet50 (published; for subsets of ImageNet)
-    cross_fit: int = 2  # trained: folds, each scored by the network that has not seen it; 1 as the published scorer
+    cross_fit: int = (
+        2  # trained: folds, each scored by the network that has not seen it; 1 as the published scorer
+    )
     scorer_steps: int = 2000  # trained: optimisation steps of each network, in whole epochs
     scorer_path: str = ""  # resnet50: a file of weights; empty: torchvision's download
     restrict_softmax: bool = False  # resnet50: the softmax over the data set's classes in place of all 1000
@@ -100,9 +112,15 @@ class Config:
     def __post_init__(self) -> None:
         require(self.base != "difficulty", "method.base", self.base, "another method of the task")
         fits = self.pool_factor >= 1
-        require(fits, "method.pool_factor", self.pool_factor, ">= 1: IPC images cannot come from a smaller pool")
+        require(
+            fits, "method.pool_factor", self.pool_factor, ">= 1: IPC images cannot come from a smaller pool"
+        )
         whole = len(self.shape) == 10 and min(self.shape, default=0) >= 0 and sum(self.shape) > 0
-        allowed = "10 numbers >= 0, not all 0, for target=list" if self.target is Target.list else "empty but for list"
+        allowed = (
+            "10 numbers >= 0, not all 0, for target=list"
+            if self.target is Target.list
+            else "empty but for list"
+        )
         require(whole if self.target is Target.list else not self.shape, "method.shape", self.shape, allowed)
         require(0 <= self.balance <= 1, "method.balance", self.balance, "in [0, 1]")
         require(1 <= self.decimals <= 15, "method.decimals", self.decimals, "from 1 to 15")
@@ -131,7 +149,9 @@ class Selection:
     originals_N: torch.Tensor
     pool_scaled_M: torch.Tensor  # difficulty on the logarithmic scale
     originals_scaled_N: torch.Tensor
-    quotas_B: torch.Tensor  # images wanted of each bin; for a target without a histogram, as for the originals
+    quotas_B: (
+        torch.Tensor
+    )  # images wanted of each bin; for a target without a histogram, as for the originals
 
     @property
     def selected_B(self) -> torch.Tensor:
@@ -140,15 +160,19 @@ class Selection:
 
     @property
     def divergence(self) -> float:
-        """KL (bits) of the selection's histogram from the quotas, half an image added to each bin so that it is
-        finite."""
+        """KL (bits) of the selection's histogram from the quotas, half an image added to each bin so that it
+        is finite."""
         return float(selection.divergence(self.selected_B, self.quotas_B, smoothing=0.5))
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON."""
         numbers = {"originals": self.originals_scaled_N, "pool": self.pool_scaled_M}
         counts = {n: selection.histogram(selection.bin_numbers(z)).tolist() for n, z in numbers.items()}
-        means = {"originals": self.originals_N, "pool": self.pool_M, "selection": self.pool_M[self.choice.kept]}
+        means = {
+            "originals": self.originals_N,
+            "pool": self.pool_M,
+            "selection": self.pool_M[self.choice.kept],
+        }
         return {
             "thresholds": [self.thresholds.easiest, self.thresholds.hardest],
             "threshold_score": self.thresholds.score if self.thresholds.finite else None,
@@ -168,8 +192,12 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     images, labels = pool.images.to(ctx.device), pool.labels.to(ctx.device)
     scorer, originals = _scored_originals(ctx, cfg)
     pool_scores = scorer.score(zip(images.split(500), labels.split(500), strict=True))
-    of_pool = selection.by_class(pool_scores.rounded(cfg.decimals), labels, data.num_classes, f"base={cfg.base}")
-    of_data = selection.by_class(originals.rounded(cfg.decimals), data.train.labels, data.num_classes, data.name)
+    of_pool = selection.by_class(
+        pool_scores.rounded(cfg.decimals), labels, data.num_classes, f"base={cfg.base}"
+    )
+    of_data = selection.by_class(
+        originals.rounded(cfg.decimals), data.train.labels, data.num_classes, data.name
+    )
 
     members = labels.argsort(stable=True).split([len(scores.difficulty) for scores in of_pool])
     found, rows = [], []
@@ -184,7 +212,8 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
 
 
 def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The pool, as drawing it plainly would cost where the base is a diffusion method, and training the scorer."""
+    """The pool, as drawing it plainly would cost where the base is a diffusion method, and training the
+    scorer."""
     pool = [*generative.prior_work(ctx), generative.sampling_work(ctx, cfg.pool_factor)]
     trained = cfg.scorer is ScorerKind.trained
     scorer = selection.scorer_work(ctx, cfg.scorer_steps, cfg.cross_fit) if trained else []
@@ -225,7 +254,12 @@ def _weights(cfg: Config, originals_scaled_N: torch.Tensor, per_class: int) -> t
 
 
 def _choose(
-    target: Target, pool: Scores, scaled_M: torch.Tensor, quotas_B: torch.Tensor, keys_M: torch.Tensor, count: int
+    target: Target,
+    pool: Scores,
+    scaled_M: torch.Tensor,
+    quotas_B: torch.Tensor,
+    keys_M: torch.Tensor,
+    count: int,
 ) -> Choice:
     if target in HISTOGRAMS:
         return selection.fill_bins(selection.bin_numbers(scaled_M), quotas_B, keys_M)
@@ -287,12 +321,18 @@ def _warn(cfg: Config, found: list[Selection], pool: list[torch.Tensor]) -> None
     repeating = sum(_distinct(images) < len(images) for images in pool)
     lines = []
     if infinite:
-        lines.append(f"no thresholds leave every bin of the pool filled in {infinite} of {classes} classes, so that "
-                     "(0, 0) is taken; method.hist_smoothing helps")  # fmt: skip
+        lines.append(
+            f"no thresholds leave every bin of the pool filled in {infinite} of {classes} classes, so that "
+            "(0, 0) is taken; method.hist_smoothing helps"
+        )
     if flat:
-        lines.append(f"{flat} of {2 * classes} sets have no scale (all kept scores agree); all of it counts as 0.5")
+        lines.append(
+            f"{flat} of {2 * classes} sets have no scale (all kept scores agree); all of it counts as 0.5"
+        )
     if repeating:
-        lines.append(f"base={cfg.base} repeats images in {repeating} of {classes} classes; a smaller pool may help")
+        lines.append(
+            f"base={cfg.base} repeats images in {repeating} of {classes} classes; a smaller pool may help"
+        )
     for line in lines:
         print(f"difficulty: {line}", file=sys.stderr, flush=True)
 

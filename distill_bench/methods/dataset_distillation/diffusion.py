@@ -1,7 +1,9 @@
-"""Plain sampling of a class-conditional diffusion model: the baseline of every method that tunes, guides or selects.
+"""Plain sampling of a class-conditional diffusion model: the baseline of every method that tunes, guides or
+selects.
 
-DDPM (Ho et al., NeurIPS 2020), DDIM (Song et al., ICLR 2021), classifier-free guidance (Ho and Salimans, 2022). With
-`generator=dit_xl2_256` it is the row "DiT" of the literature's tables; with a small model trained here, our choice.
+DDPM (Ho et al., NeurIPS 2020), DDIM (Song et al., ICLR 2021), classifier-free guidance (Ho and Salimans,
+2022). With `generator=dit_xl2_256` it is the row "DiT" of the literature's tables; with a small model trained
+here, our choice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """DM: Dataset Condensation with Distribution Matching, Zhao and Bilen, WACV 2023, arXiv 2110.04181.
 
-Synthetic images whose mean embedding agrees with the real mean, class by class, in networks drawn at random and
-never trained. Departures from the released code: randomness follows from the run's seed (there, from the clock);
-all classes share one forward pass (equal for instance norm).
+Synthetic images whose mean embedding agrees with the real mean, class by class, in networks drawn at random
+and never trained. Departures from the released code: randomness follows from the run's seed (there, from the
+clock); all classes share one forward pass (equal for instance norm).
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     r"""Distil with
 
     .. math:: \min_S E_{\theta,\omega} \sum_k
-        \| \operatorname{mean} \psi_\theta(A_\omega(B^T_k)) - \operatorname{mean} \psi_\theta(A_\omega(S_k)) \|_2^2
+        \| \operatorname{mean} \psi_\theta(A_\omega(B^T_k)) - \operatorname{mean} \psi_\theta(A_\omega(S_k))
+        \|_2^2
     """
     return matching.match_class_means(ctx, cfg, statistics)
 

@@ -1,7 +1,9 @@
-"""DSA: Dataset Condensation with Differentiable Siamese Augmentation, Zhao and Bilen, ICML 2021, arXiv 2102.08259.
+"""DSA: Dataset Condensation with Differentiable Siamese Augmentation, Zhao and Bilen, ICML 2021, arXiv
+2102.08259.
 
-DC with the same random augmentation of the real and the synthetic images of a class when their gradients are matched,
-and with augmentation when the network is trained between. Departures from the released code: those of DC.
+DC with the same random augmentation of the real and the synthetic images of a class when their gradients are
+matched, and with augmentation when the network is trained between. Departures from the released code: those
+of DC.
 """
 
 from __future__ import annotations

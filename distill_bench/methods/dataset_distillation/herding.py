@@ -18,7 +18,9 @@ class Config:
     """The features in which the selection is made."""
 
     name: str = "herding"
-    features: FeatureSource = FeatureSource.trained  # trained | random | pixels; trained, as recalled of the papers
+    features: FeatureSource = (
+        FeatureSource.trained
+    )  # trained | random | pixels; trained, as recalled of the papers
 
 
 INFO = MethodInfo(

@@ -1,13 +1,15 @@
 """IGDS: Information-Guided Diffusion Sampling, Ye et al., NeurIPS 2025 workshop, arXiv 2507.04619.
 
-A distilled set should carry prototype information I(X; Y) and, the more images per class it has, contextual information
-H(X | Y): the reverse process of a pretrained diffusion model is guided to raise I(X; Y) + beta H(X | Y).
+A distilled set should carry prototype information I(X; Y) and, the more images per class it has, contextual
+information H(X | Y): the reverse process of a pretrained diffusion model is guided to raise I(X; Y) + beta
+H(X | Y).
 
-The paper's: that objective, beta's dependence on IPC, its use while sampling, bounds learned from data. No code is
-public and only the abstract could be read, so the concrete form is ours: log q(y|x) for the first term (classifier
-guidance; Barber and Agakov), the conditional mutual information I(X; Yh|Y) of a classifier's predictions for the second
-(a lower bound of H(X|Y) by data processing; the same authors' quantity, ICLR 2024), the classifier trained as there,
-beta(n) = log n / log 50, the gradient taken at x0h, and every number below.
+The paper's: that objective, beta's dependence on IPC, its use while sampling, bounds learned from data. No
+code is public and only the abstract could be read, so the concrete form is ours: log q(y|x) for the first
+term (classifier guidance; Barber and Agakov), the conditional mutual information I(X; Yh|Y) of a classifier's
+predictions for the second (a lower bound of H(X|Y) by data processing; the same authors' quantity, ICLR
+2024), the classifier trained as there, beta(n) = log n / log 50, the gradient taken at x0h, and every number
+below.
 
 `guidance_scale=0` is `method=diffusion` bit for bit, `beta=0` is classifier guidance.
 """
@@ -40,26 +42,36 @@ class Config:
 
     name: str = "igds"
     guidance_scale: float = 2.0  # s, >= 0; 0: plain sampling. 5 for latents of a DiT
-    beta: Any = "log"  # weight of the context: a number, a table {ipc: beta}, or log: beta0 log(ipc) / log(50)
+    beta: Any = (
+        "log"  # weight of the context: a number, a table {ipc: beta}, or log: beta0 log(ipc) / log(50)
+    )
     beta0: float = 1.0  # beta at 50 images per class
     likelihood: float = 1.0  # weight of log q(y|x), >= 0; 0: context alone
     centroid: Centroid = Centroid.synthetic  # synthetic | real | mixture
     allow_unsafe_beta: bool = False  # with a real centroid: also values that reward wrong labels
-    gradient: Gradient = Gradient.shrunk  # shrunk | naive | exact (through the denoiser, three times the cost)
+    gradient: Gradient = (
+        Gradient.shrunk
+    )  # shrunk | naive | exact (through the denoiser, three times the cost)
     trust: float = 0.2  # rho, a correction's largest length over that of eps; 0: no bound
-    window: list[float] = field(default_factory=lambda: [0.0, 1.0])  # shares of the reverse process; latents: 0.1, 0.7
+    window: list[float] = field(
+        default_factory=lambda: [0.0, 1.0]
+    )  # shares of the reverse process; latents: 0.1, 0.7
     temperature: float = 1.0  # of q, > 0; 1 with centroids of real images
     reject: int = 0  # times that an image which q takes for another class is drawn anew, at most; 0: it stays
     estimator_steps: int = 6000  # SGD steps of the classifier, 64 images each
     estimator_width: int = 64  # channels of its ConvNet
-    information_weight: float = 0.15  # lambda of its information term, the typical value of the ICLR 2024 scripts
+    information_weight: float = (
+        0.15  # lambda of its information term, the typical value of the ICLR 2024 scripts
+    )
 
     def __post_init__(self) -> None:
         for key in ("guidance_scale", "beta0", "likelihood", "trust", "information_weight"):
             require(getattr(self, key) >= 0, f"method.{key}", getattr(self, key), ">= 0")
         require(self.temperature > 0, "method.temperature", self.temperature, "> 0")
         plain = self.centroid is Centroid.synthetic or self.temperature == 1
-        reason = f"1 with method.centroid={self.centroid.name}: centroids of real images are of plain predictions"
+        reason = (
+            f"1 with method.centroid={self.centroid.name}: centroids of real images are of plain predictions"
+        )
         require(plain, "method.temperature", self.temperature, reason)
         require(self.reject >= 0, "method.reject", self.reject, ">= 0")
         require(self.estimator_steps >= 1, "method.estimator_steps", self.estimator_steps, ">= 1")
@@ -79,7 +91,8 @@ INFO = MethodInfo(
 
 
 def beta_at(cfg: Config, images_per_class: int) -> float:
-    """The weight of the context at this IPC; UserError for a form that is none of the three, or a negative value."""
+    """The weight of the context at this IPC; UserError for a form that is none of the three, or a negative
+    value."""
     allowed = "a number >= 0, a table {ipc: beta}, or log"
     value = cfg.beta
     if value == "log":
@@ -88,7 +101,9 @@ def beta_at(cfg: Config, images_per_class: int) -> float:
         if isinstance(value, dict):
             table = {int(size): float(weight) for size, weight in value.items()}
             require(bool(table) and min(table.values()) >= 0, "method.beta", value, allowed)
-            return table.get(images_per_class, table[min(table, key=lambda size: abs(size - images_per_class))])
+            return table.get(
+                images_per_class, table[min(table, key=lambda size: abs(size - images_per_class))]
+            )
         number = float(value)
     except (TypeError, ValueError):
         raise UserError(f"method.beta={value}: allowed: {allowed}") from None
@@ -97,7 +112,8 @@ def beta_at(cfg: Config, images_per_class: int) -> float:
 
 
 def run(ctx: Context, cfg: Config) -> SyntheticSet:
-    """Sample the prior with the guided score, the images of a class (up to 64) in lock-step: they see one another.
+    """Sample the prior with the guided score, the images of a class (up to 64) in lock-step: they see one
+    another.
 
     .. math:: e \\leftarrow e - \\sqrt{1 - ab_t}\\, s\\, \\nabla [\\log q(y|x) + \\beta KL(q \\| Q_y)](\\hat x_0)
     """
@@ -110,25 +126,37 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     if cfg.reject:
         made, wrong = generative.redraw_wrong(ctx, prior, hook, made, cfg.reject)
         told = ", ".join(map(str, wrong))
-        print(f"igds: of {len(made.labels)} images these many were taken for another class: {told}", file=sys.stderr)
+        print(
+            f"igds: of {len(made.labels)} images these many were taken for another class: {told}",
+            file=sys.stderr,
+        )
     if int(hook.skipped):
-        print(f"igds: {int(hook.skipped)} gradients were not finite and left out", file=sys.stderr, flush=True)
+        print(
+            f"igds: {int(hook.skipped)} gradients were not finite and left out", file=sys.stderr, flush=True
+        )
     return SyntheticSet(made.images, made.labels, measures=_measures(ctx, prior, estimator, made))
 
 
 def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The prior, the estimator unless it is there, and sampling, with a pass forward and back through the estimator."""
+    """The prior, the estimator unless it is there, and sampling, with a pass forward and back through the
+    estimator."""
     if not cfg.guidance_scale:
         return [*generative.prior_work(ctx), generative.sampling_work(ctx)]
-    known = ctx.cache.path("estimator", information.estimator_parts(ctx, _settings(cfg), _space(ctx))).exists()
+    known = ctx.cache.path(
+        "estimator", information.estimator_parts(ctx, _settings(cfg), _space(ctx))
+    ).exists()
     images = 3.0 * cfg.estimator_steps * 64
-    classifier = Work(name="estimator", what=f"{cfg.estimator_steps} steps x 64 images", student_images=images)
+    classifier = Work(
+        name="estimator", what=f"{cfg.estimator_steps} steps x 64 images", student_images=images
+    )
     sampling = generative.sampling_work(ctx, 3.0 if cfg.gradient is Gradient.exact else 1.0)
     share = cfg.window[1] - cfg.window[0]
     steps = share * ctx.generator_config.sampling_steps * ctx.dataset.num_classes * ctx.ipc.images_per_class
     return [
-        *generative.prior_work(ctx), *([] if known else [classifier]), replace(sampling, student_images=3.0 * steps)
-    ]  # fmt: skip
+        *generative.prior_work(ctx),
+        *([] if known else [classifier]),
+        replace(sampling, student_images=3.0 * steps),
+    ]
 
 
 def _settings(cfg: Config) -> EstimatorSettings:
@@ -152,22 +180,31 @@ def _guidance(ctx: Context, cfg: Config, prior: Prior, estimator: Estimator) -> 
     if cfg.centroid is Centroid.real and beta and not cfg.allow_unsafe_beta:
         beta = _safe(cfg, beta, estimator.centroids)
     settings = generative.GuidanceSettings(
-        scale=cfg.guidance_scale, beta=beta, likelihood=cfg.likelihood, centroid=cfg.centroid, gradient=cfg.gradient,
-        trust=cfg.trust, window=(cfg.window[0], cfg.window[1]), temperature=cfg.temperature,
-    )  # fmt: skip
+        scale=cfg.guidance_scale,
+        beta=beta,
+        likelihood=cfg.likelihood,
+        centroid=cfg.centroid,
+        gradient=cfg.gradient,
+        trust=cfg.trust,
+        window=(cfg.window[0], cfg.window[1]),
+        temperature=cfg.temperature,
+    )
     variance = generative.within_class_variance(ctx, prior)
     return generative.InformationGuidance(settings, estimator.net, prior, estimator.centroids, variance)
 
 
 def _safe(cfg: Config, beta: float, centroids: torch.Tensor) -> float:
-    """`beta` if no class's real centroid makes it reward a wrong label; else an error, or the bound for the formula."""
+    """`beta` if no class's real centroid makes it reward a wrong label; else an error, or the bound for the
+    formula."""
     clamped = centroids.clamp_min(1e-2 / len(centroids))
     clamped = clamped / clamped.sum(1, keepdim=True)
     bound = min(information.safe_beta(row, label) for label, row in enumerate(clamped))
     if beta <= bound:
         return beta
     if cfg.beta == "log":
-        print(f"igds: beta {beta:.3g} is lowered to {bound:.3g}, its bound with real centroids", file=sys.stderr)
+        print(
+            f"igds: beta {beta:.3g} is lowered to {bound:.3g}, its bound with real centroids", file=sys.stderr
+        )
         return bound
     reason = f"at most {bound:.3g} with method.centroid=real, beyond which a wrong label scores best"
     raise UserError(f"method.beta={beta:g}: {reason}; or method.allow_unsafe_beta=true")
@@ -178,4 +215,6 @@ def _measures(ctx: Context, prior: Prior, estimator: Estimator, made: SyntheticS
     images = prior.from_pixels(ctx.dataset.transform.inverse(made.images) * 2 - 1)
     found = information.measure(estimator.net, images, made.labels, ctx.dataset.num_classes)
     found["prototype_information"] = math.log(ctx.dataset.num_classes) + found["log_likelihood"]
-    return tuple(Measure(name=name, values=[value], facets={"by": "estimator"}) for name, value in found.items())
+    return tuple(
+        Measure(name=name, values=[value], facets={"by": "estimator"}) for name, value in found.items()
+    )

@@ -18,7 +18,9 @@ class Config:
     """The features in which the selection is made."""
 
     name: str = "kcenter"
-    features: FeatureSource = FeatureSource.trained  # trained | random | pixels; trained, as recalled of the papers
+    features: FeatureSource = (
+        FeatureSource.trained
+    )  # trained | random | pixels; trained, as recalled of the papers
 
 
 INFO = MethodInfo(
@@ -30,7 +32,8 @@ INFO = MethodInfo(
 
 
 def run(ctx: Context, cfg: Config) -> SyntheticSet:
-    """Select IPC images per class by `matching.greedy_kcenter`; the first is the one closest to the class mean."""
+    """Select IPC images per class by `matching.greedy_kcenter`; the first is the one closest to the class
+    mean."""
     indices = matching.select_coreset(ctx, Init.kcenter, cfg.features)
     labels = torch.arange(len(indices), device=ctx.device).repeat_interleave(indices.shape[1])
     return SyntheticSet(ctx.dataset.train.images(indices.flatten()), labels)

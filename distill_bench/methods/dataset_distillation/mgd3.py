@@ -1,15 +1,16 @@
-"""MGD3: Mode-Guided Dataset Distillation using Diffusion Models, Chan-Santiago et al., ICML 2025, arXiv 2505.18963.
+"""MGD3: Mode-Guided Dataset Distillation using Diffusion Models, Chan-Santiago et al., ICML 2025, arXiv
+2505.18963.
 
-No training: k-means finds as many modes of each class as images are wanted, in the space of the diffusion model, and
-each image is pulled to a mode of its own in the first part of the reverse process. Modes and the pull:
-distill_bench/generative/modes.py.
+No training: k-means finds as many modes of each class as images are wanted, in the space of the diffusion
+model, and each image is pulled to a mode of its own in the first part of the reverse process. Modes and the
+pull: distill_bench/generative/modes.py.
 
-As published: the weight, the stop, one mode an image. The paper's equation and its deterministic form disagree in a
-sign; both forms here are those of a public re-implementation (ManifoldGD). Departures: modes are found in the means of
-the autoencoder's posteriors (our choice); the noise of an ancestral step that scales the pull is the posterior's, where
-the re-implementation has the network's own; images of a small model here are clipped after the pull, since it diffuses
-pixels. On ImageWoof the paper tunes its model with the plain loss first, for a time that is not established: ours is
-not tuned.
+As published: the weight, the stop, one mode an image. The paper's equation and its deterministic form
+disagree in a sign; both forms here are those of a public re-implementation (ManifoldGD). Departures: modes
+are found in the means of the autoencoder's posteriors (our choice); the noise of an ancestral step that
+scales the pull is the posterior's, where the re-implementation has the network's own; images of a small model
+here are clipped after the pull, since it diffuses pixels. On ImageWoof the paper tunes its model with the
+plain loss first, for a time that is not established: ours is not tuned.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ class Config:
 
     name: str = "mgd3"
     mode_scale: float = 0.1  # lambda, weight of the pull, in [0, 1]; 0: plain sampling
-    stop: float = (
-        0.5  # t_stop as a share of the steps: no pull while that share is left, in [0, 1] (published: 25 / 50)
-    )
+    stop: float = 0.5  # t_stop as a share of the steps: no pull while that share is left, in [0, 1] (published: 25 / 50)
 
     def __post_init__(self) -> None:
         require(0 <= self.mode_scale <= 1, "method.mode_scale", self.mode_scale, "in [0, 1]")

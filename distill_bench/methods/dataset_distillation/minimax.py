@@ -1,13 +1,15 @@
 """Efficient Dataset Distillation via Minimax Diffusion, Gu et al., CVPR 2024, arXiv 2311.15529.
 
-A pretrained class-conditional diffusion model is tuned on the data set so that its predictions resemble the real images
-that they are least like (representativeness), and differ from the earlier predictions that they are most like
-(diversity); the set is then sampled from it as from any other. The criteria: distill_bench/generative/minimax.py.
+A pretrained class-conditional diffusion model is tuned on the data set so that its predictions resemble the
+real images that they are least like (representativeness), and differ from the earlier predictions that they
+are most like (diversity); the set is then sampled from it as from any other. The criteria:
+distill_bench/generative/minimax.py.
 
-The defaults are the published ones, for DiT-XL/2 at 256 pixels (`generator=dit_xl2_256`); the published run has 8
-epochs, its released checkpoint 12,000 steps, which we take on any data set. On the small models trained here everything
-is our choice: they were trained on the same images already, so that tuning can add the two criteria alone. The running
-mean of the weights is shortened for runs below 12,000 steps, and one tuned model serves all seeds.
+The defaults are the published ones, for DiT-XL/2 at 256 pixels (`generator=dit_xl2_256`); the published run
+has 8 epochs, its released checkpoint 12,000 steps, which we take on any data set. On the small models trained
+here everything is our choice: they were trained on the same images already, so that tuning can add the two
+criteria alone. The running mean of the weights is shortened for runs below 12,000 steps, and one tuned model
+serves all seeds.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
-"""MTT: Dataset Distillation by Matching Training Trajectories, Cazenavette et al., CVPR 2022, arXiv 2203.11932.
+"""MTT: Dataset Distillation by Matching Training Trajectories, Cazenavette et al., CVPR 2022, arXiv
+2203.11932.
 
-Synthetic images on which a network, in a few steps from where an expert stood at some epoch, comes to where the expert
-stood some epochs of real data later; the rate of these steps is learned too, and networks are then trained with it.
+Synthetic images on which a network, in a few steps from where an expert stood at some epoch, comes to where
+the expert stood some epochs of real data later; the rate of these steps is learned too, and networks are then
+trained with it.
 
-Departures from the released code: randomness follows from the run's seed; the expert is drawn anew in each iteration,
-not in turn; experts are kept in float32 and only as far as they are looked at; a step of the student is computed again
-on the way back, in place of keeping its graph (exact); the learned rate is kept positive. The settings of each cell
-(conf/cell/mtt) are the published ones, as recalled but for CIFAR-100 at one image per class.
+Departures from the released code: randomness follows from the run's seed; the expert is drawn anew in each
+iteration, not in turn; experts are kept in float32 and only as far as they are looked at; a step of the
+student is computed again on the way back, in place of keeping its graph (exact); the learned rate is kept
+positive. The settings of each cell (conf/cell/mtt) are the published ones, as recalled but for CIFAR-100 at
+one image per class.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ class Config:
     lr_expert: float = 1e-2  # SGD rate of the experts, no momentum
     batch_real: int = 256  # real images of one step of an expert
     init: Init = Init.real  # real | noise | herding | kcenter
-    augment: bool = True  # differentiable augmentation of experts and student, a family a batch, drawn for each image
+    augment: bool = (
+        True  # differentiable augmentation of experts and student, a family a batch, drawn for each image
+    )
 
     def __post_init__(self) -> None:
         for key in ("iterations", "batch_syn", "lr_alpha"):
@@ -67,8 +72,8 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     r"""Distil with
 
     .. math:: \min_{S, \alpha} E_{\theta^*, t}
-        \|\hat\theta_{t+N} - \theta^*_{t+M}\|_2^2 / \|\theta^*_t - \theta^*_{t+M}\|_2^2, \quad
-        \hat\theta_t = \theta^*_t, \quad \hat\theta_{i+1} = \hat\theta_i - \alpha \nabla CE(A(b_i); \hat\theta_i)
+        \|\hat\theta_{t+N} - \theta^*_{t+M}\|_2^2 / \|\theta^*_t - \theta^*_{t+M}\|_2^2, \quad \hat\theta_t =
+        \theta^*_t, \quad \hat\theta_{i+1} = \hat\theta_i - \alpha \nabla CE(A(b_i); \hat\theta_i)
 
     over minibatches b_i of S, where theta* are the weights of an expert after each epoch.
     """

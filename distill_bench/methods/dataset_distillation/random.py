@@ -1,4 +1,5 @@
-"""Random selection: IPC real images of each class, uniformly and without replacement. The baseline of baselines."""
+"""Random selection: IPC real images of each class, uniformly and without replacement. The baseline of
+baselines."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""OGGMR: A New Probabilistic Distance Metric With Application In Gaussian Mixture Reduction, Sajedi, Lawryshyn and
-Plataniotis, ICASSP 2023, arXiv 2306.07309: greedy merging under a closed-form metric, then optimisation.
+"""OGGMR: A New Probabilistic Distance Metric With Application In Gaussian Mixture Reduction, Sajedi,
+Lawryshyn and Plataniotis, ICASSP 2023, arXiv 2306.07309: greedy merging under a closed-form metric, then
+optimisation.
 
-Only the abstract and the opening of the paper could be read. That its metric is the angle in L2, that the greedy
-stage measures the distance to the original mixture, and that the optimisation minimises the same distance over all
-parameters are our choices, made so that every sentence of the abstract holds; see `mixtures.metric`.
+Only the abstract and the opening of the paper could be read. That its metric is the angle in L2, that the
+greedy stage measures the distance to the original mixture, and that the optimisation minimises the same
+distance over all parameters are our choices, made so that every sentence of the abstract holds; see
+`mixtures.metric`.
 """
 
 from __future__ import annotations
@@ -72,7 +74,12 @@ class Config:
         allowed = f"at least one of {', '.join(Start.__members__)}"
         require(len(self.starts) > 0, "method.starts", self.starts, allowed)
         require(self.all_pairs >= 1, "method.all_pairs", self.all_pairs, ">= 1")
-        require(1 <= self.neighbours <= self.all_pairs, "method.neighbours", self.neighbours, "from 1 to all_pairs")
+        require(
+            1 <= self.neighbours <= self.all_pairs,
+            "method.neighbours",
+            self.neighbours,
+            "from 1 to all_pairs",
+        )
 
 
 INFO = MethodInfo(
@@ -95,8 +102,13 @@ def run(ctx: Context, cfg: Config) -> mixtures.ReducedMixtures:
 
 def _reduce(f: GaussianMixture, target: int, cfg: Config) -> Reduction:
     """Stages A and B from every start; the nearest result."""
-    metric = {Metric.angular: mixtures.angular, Metric.chordal: mixtures.chordal, Metric.l2: mixtures.l2}[cfg.metric]
-    results = [_refined(f, mixtures.reduce_greedily(f, target, _rule(start, cfg, metric)), cfg) for start in cfg.starts]
+    metric = {Metric.angular: mixtures.angular, Metric.chordal: mixtures.chordal, Metric.l2: mixtures.l2}[
+        cfg.metric
+    ]
+    results = [
+        _refined(f, mixtures.reduce_greedily(f, target, _rule(start, cfg, metric)), cfg)
+        for start in cfg.starts
+    ]
     return min(results, key=lambda result: float(mixtures.distance(f, result.mixture, metric)))
 
 
@@ -108,7 +120,9 @@ def _rule(start: Start, cfg: Config, metric: mixtures.Distance) -> mixtures.Make
         return mixtures.LeastImportant
     if cfg.criterion.name == "local":
         return partial(mixtures.Cheapest, cost=mixtures.pair_distance(metric))
-    return partial(mixtures.NearestToOriginal, metric=metric, all_pairs=cfg.all_pairs, neighbours=cfg.neighbours)
+    return partial(
+        mixtures.NearestToOriginal, metric=metric, all_pairs=cfg.all_pairs, neighbours=cfg.neighbours
+    )
 
 
 def _refined(f: GaussianMixture, reduction: Reduction, cfg: Config) -> Reduction:
@@ -118,5 +132,7 @@ def _refined(f: GaussianMixture, reduction: Reduction, cfg: Config) -> Reduction
     full = cfg.refine is Refine.full or (cfg.refine is Refine.auto and len(g) <= _FULL_UP_TO)
     if cfg.refine is Refine.none or len(g) == len(f):
         return reduction
-    refined = mixtures.refine(f, g, objective, cfg.iterations) if full else mixtures.refine_weights(f, g, objective)
+    refined = (
+        mixtures.refine(f, g, objective, cfg.iterations) if full else mixtures.refine_weights(f, g, objective)
+    )
     return mixtures.Reduction(refined, reduction.merges, reduction.dropped)

@@ -1,5 +1,5 @@
-"""Runnalls, Kullback-Leibler Approach to Gaussian Mixture Reduction, IEEE TAES 43(3), 2007: merges the pair whose
-merge can raise the Kullback-Leibler divergence least. Departures: none known."""
+"""Runnalls, Kullback-Leibler Approach to Gaussian Mixture Reduction, IEEE TAES 43(3), 2007: merges the pair
+whose merge can raise the Kullback-Leibler divergence least. Departures: none known."""
 
 from __future__ import annotations
 

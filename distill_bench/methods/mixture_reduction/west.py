@@ -1,8 +1,8 @@
-"""West, Approximating Posterior Distributions by Mixtures, J. R. Statist. Soc. B 55(2), 1993: merges the least
-important component with its nearest neighbour.
+"""West, Approximating Posterior Distributions by Mixtures, J. R. Statist. Soc. B 55(2), 1993: merges the
+least important component with its nearest neighbour.
 
-Departure: importance is the weight over the trace of the covariance, the modified form that later comparisons use
-(as recalled); West's own rule takes the weight alone.
+Departure: importance is the weight over the trace of the covariance, the modified form that later comparisons
+use (as recalled); West's own rule takes the weight alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ INFO = MethodInfo(
 
 
 def run(ctx: Context, cfg: Config) -> mixtures.ReducedMixtures:  # noqa: ARG001 (every method takes its Config)
-    r"""While there are more than L components: take the i with the smallest :math:`w_i / \operatorname{tr} S_i`, merge
-    it, preserving moments, with the j of the smallest :math:`(\mu_j - \mu_i)' S_i^{-1} (\mu_j - \mu_i)`."""
+    r"""While there are more than L components: take the i with the smallest :math:`w_i / \operatorname{tr}
+    S_i`, merge it, preserving moments, with the j of the smallest :math:`(\mu_j - \mu_i)' S_i^{-1} (\mu_j -
+    \mu_i)`."""
     rule = mixtures.LeastImportant
     return mixtures.reduce_draws(ctx, lambda f, target: mixtures.reduce_greedily(f, target, rule))

@@ -1,5 +1,5 @@
-"""Williams and Maybeck, Cost-Function-Based Gaussian Mixture Reduction for Target Tracking, FUSION 2003: merges the
-pair that costs the least integrated squared error (ISE).
+"""Williams and Maybeck, Cost-Function-Based Gaussian Mixture Reduction for Target Tracking, FUSION 2003:
+merges the pair that costs the least integrated squared error (ISE).
 
 Departures: only merging, without their pruning and final optimisation (as recalled).
 """

@@ -37,8 +37,12 @@ def feature_maps(images: int, seed: int, layers: int = 3) -> Any:
 
 def loss_of(cfg: Any, real: Any, synthetic: Any, classes: int = CLASSES) -> torch.Tensor:
     """The loss of `cfg`, ATOM's or DataDAM's, for the features of real and synthetic images."""
-    statistics = atom.matched(cfg).statistics if isinstance(cfg, atom.Config) else lambda f: datadam.statistics(f, cfg)
-    sides = [[(w, v.unflatten(0, (classes, -1)).mean(1)) for w, v in statistics(f)] for f in (real, synthetic)]
+    statistics = (
+        atom.matched(cfg).statistics if isinstance(cfg, atom.Config) else lambda f: datadam.statistics(f, cfg)
+    )
+    sides = [
+        [(w, v.unflatten(0, (classes, -1)).mean(1)) for w, v in statistics(f)] for f in (real, synthetic)
+    ]
     return class_mean_loss(*sides)
 
 
@@ -91,8 +95,12 @@ def test_the_channel_term_does_not_depend_on_the_order_of_channels_common_to_bot
 @pytest.mark.parametrize("size", [(1, 4), (6, 1)], ids=["one position", "one channel"])
 def test_a_layer_of_one_position_or_one_channel_gives_no_term(size: tuple[int, int]) -> None:
     side, channels = size
-    real, synthetic = ([feature_maps(n, s).maps[0][:, :channels, :side, :side] + 0.1] for n, s in ((12, 0), (6, 1)))
-    blind, seeing = (atom.Mix.spatial, atom.Mix.channel) if side == 1 else (atom.Mix.channel, atom.Mix.spatial)
+    real, synthetic = (
+        [feature_maps(n, s).maps[0][:, :channels, :side, :side] + 0.1] for n, s in ((12, 0), (6, 1))
+    )
+    blind, seeing = (
+        (atom.Mix.spatial, atom.Mix.channel) if side == 1 else (atom.Mix.channel, atom.Mix.spatial)
+    )
     one, two = (SimpleNamespace(maps=maps, embedding=maps[0].flatten(1)) for maps in (real, synthetic))
     assert float(loss_of(config(mix=blind, layers=atom.Layers.all), one, two)) < 1e-20
     assert float(loss_of(config(mix=seeing, layers=atom.Layers.all), one, two)) > 1e-4
@@ -108,7 +116,8 @@ def test_the_sum_is_that_of_its_weighted_terms_in_loss_and_gradient() -> None:
     net = SmoothNet().double()
     weights = {"weight_spatial": 0.5, "weight_channel": 2.0}
     both, spatial, channel = (
-        gradient(config(mix=mix, **weights), net) for mix in (atom.Mix.sum, atom.Mix.spatial, atom.Mix.channel)
+        gradient(config(mix=mix, **weights), net)
+        for mix in (atom.Mix.sum, atom.Mix.spatial, atom.Mix.channel)
     )
     torch.testing.assert_close(both, spatial + channel)
     torch.testing.assert_close(spatial, 0.5 * gradient(config(mix=atom.Mix.spatial), net))
@@ -117,7 +126,10 @@ def test_the_sum_is_that_of_its_weighted_terms_in_loss_and_gradient() -> None:
 
 def test_without_the_channel_term_loss_and_gradient_are_those_of_datadam_bit_for_bit() -> None:
     net = SmoothNet().double()
-    ours = [atom.Config(mix=atom.Mix.spatial, power_spatial=3.0), atom.Config(weight_channel=0.0, power_spatial=3.0)]
+    ours = [
+        atom.Config(mix=atom.Mix.spatial, power_spatial=3.0),
+        atom.Config(weight_channel=0.0, power_spatial=3.0),
+    ]
     theirs = datadam.Config(power=3.0)
     for cfg in ours:
         assert torch.equal(gradient(cfg, net), gradient(theirs, net))
@@ -141,7 +153,9 @@ def test_without_one_or_both_attentions_a_run_is_that_of_another_method_bit_for_
     theirs = other.Config(**shared)
     expected = other.run(context(f"method={theirs.name}", *WORDS[1:]), theirs).images
     assert torch.equal(atom.run(context(*WORDS), atom.Config(**shared, **settings)).images, expected)
-    whole = atom.run(context(*WORDS, "method.mix=concat"), atom.Config(**shared)).images  # in a folder of its own
+    whole = atom.run(
+        context(*WORDS, "method.mix=concat"), atom.Config(**shared)
+    ).images  # in a folder of its own
     assert not torch.equal(whole, expected)
 
 
@@ -206,16 +220,22 @@ def test_on_digits_it_beats_random_selection_and_is_level_with_datadam_from_nois
     run_cell: RunCell, tmp_path: Path
 ) -> None:
     words = [
-        "dataset=digits", "ipc=1", "student.width=16", "protocol.augment=false", "protocol.epochs=120",
+        "dataset=digits",
+        "ipc=1",
+        "student.width=16",
+        "protocol.augment=false",
+        "protocol.epochs=120",
         "protocol.nets=3",
-    ]  # fmt: skip
+    ]
 
     def accuracy(result: dict[str, Any]) -> float:
         values = result["measures"][0]["values"]
         return sum(values) / len(values)
 
     distil = ["method.iterations=200", "method.augment=false", "method.lr_image=0.1"]
-    random_selection = sum(accuracy(run_cell(*words, "method=random", f"seed={seed}")) for seed in range(3)) / 3
+    random_selection = (
+        sum(accuracy(run_cell(*words, "method=random", f"seed={seed}")) for seed in range(3)) / 3
+    )
     real = run_cell(*words, *distil, "method=atom")
     assert accuracy(real) > random_selection + 8
     noise = [run_cell(*words, *distil, f"method={name}", "method.init=noise") for name in ("atom", "datadam")]

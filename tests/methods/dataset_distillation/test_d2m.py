@@ -1,4 +1,5 @@
-"""Laws of D2M: its two terms, what a step changes, one artefact for every size, and a small real experiment."""
+"""Laws of D2M: its two terms, what a step changes, one artefact for every size, and a small real
+experiment."""
 
 from __future__ import annotations
 
@@ -22,7 +23,14 @@ from distill_bench.methods.dataset_distillation.d2m import Config, Pairing
 
 MakeContext = Callable[..., Context]
 RunCell = Callable[..., dict[str, Any]]
-WORDS = ["method=d2m", "dataset=digits", "ipc=1", "profile=smoke", "method.pool_size=2", "method.pool_steps=3"]
+WORDS = [
+    "method=d2m",
+    "dataset=digits",
+    "ipc=1",
+    "profile=smoke",
+    "method.pool_size=2",
+    "method.pool_steps=3",
+]
 QUICK: dict[str, Any] = {"iterations": 3, "batch_real": 4, "pool_size": 2, "pool_steps": 3}
 BOTH = pytest.mark.parametrize("pairing", list(Pairing), ids=lambda p: p.name)
 
@@ -76,18 +84,24 @@ def test_pairs_cost_at_least_as_much_and_equal_only_without_spread() -> None:
     constant = [x[:, :1].expand_as(x) for x in (u, v)]
     for (a, b), equal in (((u, v), False), (constant, True)):
         real, drawn = all_pairs(a, b)
-        excess = d2m.embedding_loss([real], [drawn], Pairing.paired) - d2m.embedding_loss([a], [b], Pairing.class_mean)
+        excess = d2m.embedding_loss([real], [drawn], Pairing.paired) - d2m.embedding_loss(
+            [a], [b], Pairing.class_mean
+        )
         assert (float(excess) < 1e-12) is equal
     a, b = logits(0), logits(1)
     real, drawn = all_pairs(a, b)
-    assert d2m.prediction_loss(real, drawn, 4.0, Pairing.paired) > d2m.prediction_loss(a, b, 4.0, Pairing.class_mean)
+    assert d2m.prediction_loss(real, drawn, 4.0, Pairing.paired) > d2m.prediction_loss(
+        a, b, 4.0, Pairing.class_mean
+    )
 
 
 @BOTH
 def test_a_constant_added_to_an_image_s_logits_changes_nothing(pairing: Pairing) -> None:
     shift = 5 * torch.randn(3, 6, 1, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     before = d2m.prediction_loss(logits(0), logits(1), 4.0, pairing)
-    torch.testing.assert_close(d2m.prediction_loss(logits(0) + shift, logits(1) - shift, 4.0, pairing), before)
+    torch.testing.assert_close(
+        d2m.prediction_loss(logits(0) + shift, logits(1) - shift, 4.0, pairing), before
+    )
 
 
 def test_the_prediction_term_is_the_divergence_of_the_mean_predictions() -> None:
@@ -151,7 +165,9 @@ class SmoothNet(torch.nn.Module):
         assert features
         one = torch.nn.functional.softplus(self.first(x))
         two = torch.nn.functional.softplus(self.second(one))
-        return SimpleNamespace(maps=[one, two], embedding=two.flatten(1), logits=self.classifier(two.flatten(1)))
+        return SimpleNamespace(
+            maps=[one, two], embedding=two.flatten(1), logits=self.classifier(two.flatten(1))
+        )
 
 
 def observed(net: Any, images_KNCHW: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -182,7 +198,10 @@ def test_a_table_of_images_gets_the_gradient_of_channel_attention_matching() -> 
 
     def of_pixels(x: Tensor) -> Tensor:
         features = net(x.flatten(0, 1))
-        layers = [matching.channel_attention(features.maps[0], 4.0), torch.nn.functional.normalize(features.embedding)]
+        layers = [
+            matching.channel_attention(features.maps[0], 4.0),
+            torch.nn.functional.normalize(features.embedding),
+        ]
         means = [z.unflatten(0, (2, 3)).mean(1) for z in layers]
         return sum((t.mean(1) - m).square().sum() for t, m in zip(target, means, strict=True))
 
@@ -211,15 +230,17 @@ def test_a_step_changes_the_parameters_of_the_generator_and_nothing_else(
     last = net.state_dict()
     assert any(all(torch.equal(last[name], k[name]) for name in k) for k in kept)
     parameters = dict(start.named_parameters())
-    assert {name for name, value in weights.items() if not torch.equal(value, start.state_dict()[name])} <= set(
-        parameters
-    )
+    assert {
+        name for name, value in weights.items() if not torch.equal(value, start.state_dict()[name])
+    } <= set(parameters)
     assert any(not torch.equal(weights[name], parameters[name]) for name in parameters)
 
 
 def models_of(ctx: Context) -> Any:
     data = ctx.dataset
-    return models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    return models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
 
 
 def test_real_and_generated_images_of_a_class_share_one_augmentation(
@@ -322,18 +343,31 @@ def test_the_generator_of_a_run_can_be_read_by_another(run_cell: RunCell, tmp_pa
     made = run_cell(*WORDS)
     file = tmp_path / "runs" / made["run_id"] / made["artifacts"]["generator"]
     read = run_cell(*WORDS, "generator=checkpoint", f"generator.path={file}", "method.distil=false")
-    products = [load_tensors(tmp_path / "runs" / r["run_id"] / "synthetic.safetensors")["images"] for r in (made, read)]
+    products = [
+        load_tensors(tmp_path / "runs" / r["run_id"] / "synthetic.safetensors")["images"]
+        for r in (made, read)
+    ]
     assert torch.equal(*products)
 
 
 TOY = [
-    "dataset=digits", "student.width=16", "protocol.augment=false", "protocol.epochs=120", "protocol.nets=3",
-    "method=d2m", "method.batch_real=16", "method.pool_size=4", "method.pool_steps=150", "method.augment=false",
+    "dataset=digits",
+    "student.width=16",
+    "protocol.augment=false",
+    "protocol.epochs=120",
+    "protocol.nets=3",
+    "method=d2m",
+    "method.batch_real=16",
+    "method.pool_size=4",
+    "method.pool_steps=150",
+    "method.augment=false",
     "generator.train_steps=60",
-]  # fmt: skip
+]
 
 
-def test_on_digits_distillation_mends_an_undertrained_decoder(run_cell: RunCell, context: MakeContext) -> None:
+def test_on_digits_distillation_mends_an_undertrained_decoder(
+    run_cell: RunCell, context: MakeContext
+) -> None:
     def accuracy(*words: str) -> float:
         (values,) = (m["values"] for m in run_cell(*TOY, *words)["measures"] if m["name"] == "accuracy")
         return sum(values) / len(values)
@@ -341,7 +375,10 @@ def test_on_digits_distillation_mends_an_undertrained_decoder(run_cell: RunCell,
     for ipc in (1, 5):
         before, after = (accuracy(f"ipc={ipc}", f"method.iterations={count}") for count in (0, 150))
         assert after > before + 15
-    ctx, cfg = context(*TOY), Config(iterations=150, batch_real=16, pool_size=4, pool_steps=150, augment=False)
+    ctx, cfg = (
+        context(*TOY),
+        Config(iterations=150, batch_real=16, pool_size=4, pool_steps=150, augment=False),
+    )
     start = latent.load_latent(ctx)
     end = d2m._distilled(ctx, cfg, start)
     net, pool = models_of(ctx).eval(), d2m.network_pool(ctx, cfg)

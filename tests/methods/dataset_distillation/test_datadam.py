@@ -102,14 +102,20 @@ def test_a_run_changes_the_images_and_nothing_else(context: Callable[..., Contex
     assert product.labels.tolist() == list(range(10))
 
 
-@pytest.mark.parametrize("setting", ["method.power=1", "method.lr_image=0.03"], ids=["p=1 lr=1", "p=4 lr=0.03"])
+@pytest.mark.parametrize(
+    "setting", ["method.power=1", "method.lr_image=0.03"], ids=["p=1 lr=1", "p=4 lr=0.03"]
+)
 def test_on_digits_it_beats_random_selection_and_its_own_noise(
     run_cell: Callable[..., dict[str, Any]], setting: str
 ) -> None:
     words = [
-        "dataset=digits", "ipc=1", "student.width=16", "protocol.augment=false", "protocol.epochs=120",
+        "dataset=digits",
+        "ipc=1",
+        "student.width=16",
+        "protocol.augment=false",
+        "protocol.epochs=120",
         "protocol.nets=3",
-    ]  # fmt: skip
+    ]
 
     def accuracy(*more: str) -> float:
         values = run_cell(*words, *more)["measures"][0]["values"]

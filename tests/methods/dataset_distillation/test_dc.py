@@ -56,7 +56,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(context: MakeContext) -> N
 
 @pytest.mark.parametrize("student", ["convnet", "convnet_bn"])
 @pytest.mark.parametrize("distance", list(dc.Distance))
-def test_every_distance_and_norm_moves_the_images(context: MakeContext, distance: dc.Distance, student: str) -> None:
+def test_every_distance_and_norm_moves_the_images(
+    context: MakeContext, distance: dc.Distance, student: str
+) -> None:
     ctx = context(*WORDS, f"student={student}")
     start = dc.run(ctx, dc.Config(iterations=0)).images
     ctx.folder.restart()
@@ -73,15 +75,23 @@ def test_the_loss_falls_from_noise(context: MakeContext) -> None:
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
 
 
-@pytest.mark.parametrize("wrong", [{"lr_image": 0}, {"momentum_image": 1}, {"outer_loops": 0}, {"iterations": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"lr_image": 0}, {"momentum_image": 1}, {"outer_loops": 0}, {"iterations": -1}]
+)
 def test_wrong_settings_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
         dc.Config(**wrong)
 
 
 def accuracy(run_cell: RunCell, *more: str) -> float:
-    words = ["dataset=digits", "ipc=1", "student.width=16", "protocol.augment=false", "protocol.epochs=120",
-             "protocol.nets=3"]  # fmt: skip
+    words = [
+        "dataset=digits",
+        "ipc=1",
+        "student.width=16",
+        "protocol.augment=false",
+        "protocol.epochs=120",
+        "protocol.nets=3",
+    ]
     values = run_cell(*words, *more)["measures"][0]["values"]
     return sum(values) / len(values)
 

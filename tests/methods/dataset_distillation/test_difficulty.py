@@ -1,4 +1,5 @@
-"""Difficulty-guided sampling: the laws of a selection, its fallbacks, and a pool that a small generator drew."""
+"""Difficulty-guided sampling: the laws of a selection, its fallbacks, and a pool that a small generator
+drew."""
 
 from __future__ import annotations
 
@@ -62,7 +63,9 @@ def test_every_target_gives_ipc_different_images_of_the_pool(target: Target) -> 
 
 @pytest.mark.parametrize("match", list(Match))
 @pytest.mark.parametrize("unit", list(ThresholdUnit))
-def test_the_selection_has_the_wanted_histogram_where_the_pool_can_give_it(match: Match, unit: ThresholdUnit) -> None:
+def test_the_selection_has_the_wanted_histogram_where_the_pool_can_give_it(
+    match: Match, unit: ThresholdUnit
+) -> None:
     cfg = Config(match=match, threshold_unit=unit)
     found = select(skewed(1000, 0), skewed(300, 1), keys(1000), 20, cfg)
     assert found.choice.shortage == 0
@@ -75,13 +78,17 @@ def test_the_selection_has_the_wanted_histogram_where_the_pool_can_give_it(match
 def test_equal_counts_are_drawn_for_a_flat_target() -> None:
     found = select(skewed(1000, 0), skewed(300, 1), keys(1000), 20, Config(target=Target.ground))
     assert found.selected_B.tolist() == [2] * 10
-    listed = select(skewed(1000, 0), skewed(300, 1), keys(1000), 20, Config(target=Target.list, shape=[7] * 10))
+    listed = select(
+        skewed(1000, 0), skewed(300, 1), keys(1000), 20, Config(target=Target.list, shape=[7] * 10)
+    )
     assert torch.equal(found.choice.kept, listed.choice.kept)
 
 
 def test_easy_random_and_hard_are_in_this_order() -> None:
     def mean(target: Target) -> float:
-        chosen = [select(skewed(50, s), skewed(300, 1), keys(50, s), 10, Config(target=target)) for s in range(20)]
+        chosen = [
+            select(skewed(50, s), skewed(300, 1), keys(50, s), 10, Config(target=target)) for s in range(20)
+        ]
         return float(torch.cat([one.pool_M[one.choice.kept] for one in chosen]).mean())
 
     assert mean(Target.easy) < mean(Target.random) < mean(Target.hard)
@@ -103,7 +110,9 @@ def test_an_absolute_match_puts_both_sets_on_the_scale_of_the_originals() -> Non
     pool, originals = skewed(50, 3), skewed(500, 4)
     absolute = select(pool, originals, keys(50), 10, Config(match=Match.absolute))
     assert absolute.pool_bounds == absolute.original_bounds
-    assert torch.equal(absolute.pool_scaled_M, selection.log_difficulty(pool.difficulty, *absolute.original_bounds))
+    assert torch.equal(
+        absolute.pool_scaled_M, selection.log_difficulty(pool.difficulty, *absolute.original_bounds)
+    )
     relative = select(pool, originals, keys(50), 10, Config())
     assert relative.pool_bounds != relative.original_bounds == absolute.original_bounds
 
@@ -192,7 +201,9 @@ def test_another_base_gets_its_settings(context: Callable[..., Context]) -> None
 def test_a_base_that_repeats_itself_is_named(
     context: Callable[..., Context], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    distil(context(*WORDS, "ipc=20"), Config(**{**FAST, "pool_factor": 10.0}))  # 200 of about 120 digits a class
+    distil(
+        context(*WORDS, "ipc=20"), Config(**{**FAST, "pool_factor": 10.0})
+    )  # 200 of about 120 digits a class
     assert "base=random repeats images in 10 of 10 classes" in capsys.readouterr().err
 
 
@@ -224,13 +235,16 @@ def test_an_unknown_base_or_setting_is_named(context: Callable[..., Context]) ->
 
 
 def test_a_generated_pool_is_brought_near_the_originals(context: Callable[..., Context]) -> None:
-    """Images that lie in a wrong bin, of 10 a class, averaged over classes and seeds; and how hard the sets are."""
+    """Images that lie in a wrong bin, of 10 a class, averaged over classes and seeds; and how hard the sets
+    are."""
     words = [*WORDS, "ipc=10", "student.width=16", "generator.train_steps=300", "generator.sampling_steps=15"]
     misplaced: dict[Target, list[float]] = {Target.original: [], Target.random: []}
     for seed in range(3):
         for target, found in misplaced.items():
             ctx = context(*words, f"seed={seed}")
-            product = distil(ctx, Config(base="diffusion", target=target, scorer_steps=100, hist_smoothing=0.5))
+            product = distil(
+                ctx, Config(base="diffusion", target=target, scorer_steps=100, hist_smoothing=0.5)
+            )
             details = json.loads((ctx.folder.path / product.artifacts["difficulty_details"]).read_text())
             for one in details:
                 pairs = zip(one["histograms"]["selection"], one["quotas"], strict=True)

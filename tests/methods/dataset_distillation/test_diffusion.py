@@ -25,7 +25,9 @@ def agreement(ctx: Context) -> float:
     from distill_bench import models
 
     data = ctx.dataset
-    net = models.build(ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+    net = models.build(
+        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
+    )
     net.load_state_dict(judge.weights[0])
     return float((net.eval()(made.images).argmax(1) == made.labels).float().mean())
 

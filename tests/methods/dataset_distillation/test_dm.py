@@ -64,7 +64,9 @@ def test_the_batched_loss_and_gradient_equal_a_loop_over_classes(ctx: Context, n
     torch.testing.assert_close(batched.grad, looped.grad)
 
 
-def test_repeating_every_synthetic_image_leaves_the_loss_and_shares_the_gradient(ctx: Context, net: Any) -> None:
+def test_repeating_every_synthetic_image_leaves_the_loss_and_shares_the_gradient(
+    ctx: Context, net: Any
+) -> None:
     real, once = images(ctx, 4), images(ctx, 2, seed=1).requires_grad_()
     twice = once.detach().repeat_interleave(3, dim=1).requires_grad_()
     loss, repeated = loss_of(net, real, once), loss_of(net, real, twice)

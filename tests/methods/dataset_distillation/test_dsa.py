@@ -23,7 +23,9 @@ def test_without_augmentation_it_is_dc(context: MakeContext) -> None:
 
 def test_the_augmentation_changes_the_images_that_come_out(context: MakeContext) -> None:
     ours = dsa.run(context(*WORDS), dsa.Config(**SMALL)).images
-    theirs = dsa.run(context(*WORDS, "seed=0", "method.augment=false"), dsa.Config(**SMALL, augment=False)).images
+    theirs = dsa.run(
+        context(*WORDS, "seed=0", "method.augment=false"), dsa.Config(**SMALL, augment=False)
+    ).images
     assert ours.isfinite().all()
     assert not torch.equal(ours, theirs)
 

@@ -26,14 +26,19 @@ def test_one_image_is_the_nearest_to_the_mean_of_its_class(context: Callable[...
 
 def test_five_images_begin_with_the_one(context: Callable[..., Context]) -> None:
     one, five = (
-        herding.run(context(*WORDS, f"ipc={k}"), herding.Config(features=FeatureSource.pixels)).images for k in (1, 5)
+        herding.run(context(*WORDS, f"ipc={k}"), herding.Config(features=FeatureSource.pixels)).images
+        for k in (1, 5)
     )
     assert torch.equal(five[::5], one)
 
 
-def test_trained_features_are_made_once_for_all_sizes(context: Callable[..., Context], tmp_path: Path) -> None:
+def test_trained_features_are_made_once_for_all_sizes(
+    context: Callable[..., Context], tmp_path: Path
+) -> None:
     herding.run(context(*WORDS, "ipc=1"), herding.Config())
     (made,) = (tmp_path / "cache" / "features").glob("*.safetensors")
     before = made.stat().st_mtime_ns
     herding.run(context(*WORDS, "ipc=5"), herding.Config())
-    assert [file.stat().st_mtime_ns for file in (tmp_path / "cache" / "features").glob("*.safetensors")] == [before]
+    assert [file.stat().st_mtime_ns for file in (tmp_path / "cache" / "features").glob("*.safetensors")] == [
+        before
+    ]

@@ -1,4 +1,5 @@
-"""IGDS: forms of beta, what it reduces to, its bound, and its effect on real digits by an independent classifier."""
+"""IGDS: forms of beta, what it reduces to, its bound, and its effect on real digits by an independent
+classifier."""
 
 from __future__ import annotations
 
@@ -49,16 +50,26 @@ def test_without_guidance_it_is_plain_sampling_bit_for_bit(context: MakeContext)
     plain = diffusion.run(context("method=diffusion", *SMOKE, "ipc=2"), diffusion.Config())
     ours = igds.run(context("method=igds", *SMOKE, "ipc=2"), Config(guidance_scale=0.0))
     assert torch.equal(plain.images, ours.images)
-    guided = igds.run(context("method=igds", *SMOKE, "ipc=2", "seed=0"), Config(estimator_steps=4, estimator_width=8))
+    guided = igds.run(
+        context("method=igds", *SMOKE, "ipc=2", "seed=0"), Config(estimator_steps=4, estimator_width=8)
+    )
     assert plain.images.shape == guided.images.shape
 
 
 def test_a_real_centroid_bounds_beta_and_says_where(context: MakeContext) -> None:
-    words = ["method=igds", "dataset=digits", "ipc=10", "generator.train_steps=20", "generator.sampling_steps=4"]
+    words = [
+        "method=igds",
+        "dataset=digits",
+        "ipc=10",
+        "generator.train_steps=20",
+        "generator.sampling_steps=4",
+    ]
     small: dict[str, Any] = {"estimator_steps": 300, "estimator_width": 16, "centroid": igds.Centroid.real}
     with pytest.raises(UserError, match=r"method.beta=50: at most [\d.]+ with method.centroid=real"):
         igds.run(context(*words), Config(beta=50.0, **small))
-    assert igds.run(context(*words), Config(beta=50.0, allow_unsafe_beta=True, **small)).images.isfinite().all()
+    assert (
+        igds.run(context(*words), Config(beta=50.0, allow_unsafe_beta=True, **small)).images.isfinite().all()
+    )
 
 
 @pytest.mark.parametrize("kind", [igds.Centroid.real, igds.Centroid.mixture])
@@ -69,7 +80,13 @@ def test_a_temperature_is_for_the_sets_own_centroids(kind: igds.Centroid) -> Non
 
 
 def test_images_taken_for_another_class_are_drawn_anew_and_no_others(context: MakeContext) -> None:
-    words = ["method=igds", "dataset=digits", "ipc=5", "generator.train_steps=60", "generator.sampling_steps=5"]
+    words = [
+        "method=igds",
+        "dataset=digits",
+        "ipc=5",
+        "generator.train_steps=60",
+        "generator.sampling_steps=5",
+    ]
     ctx = context(*words)
     prior = generative.load_prior(ctx)
     cfg = Config(estimator_steps=300, estimator_width=16)
@@ -143,7 +160,9 @@ def test_an_estimator_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
     ctx.folder.forget("checkpoint-*.safetensors")
     ctx.log_every = 1
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        patched.setattr(ctx.tracker, "log", lambda _p, step, _v: setattr(ctx.interrupt, "requested", step == 25))
+        patched.setattr(
+            ctx.tracker, "log", lambda _p, step, _v: setattr(ctx.interrupt, "requested", step == 25)
+        )
         estimator_module._train(ctx, settings, (1, 8, 8), lambda x: x)
     ctx.interrupt.requested = False
     resumed = estimator_module._train(ctx, settings, (1, 8, 8), lambda x: x)
@@ -152,20 +171,27 @@ def test_an_estimator_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
     assert whole["record"] == resumed["record"]
 
 
-def test_an_estimator_that_diverges_is_no_estimator(context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_estimator_that_diverges_is_no_estimator(
+    context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(estimator_module, "LR", 1e30)
     with pytest.raises(UserError, match=r"^estimator step \d+: .*the run diverged"):
         estimator(context("method=igds", "dataset=digits"), 0.3, 40)
 
 
 def test_an_estimator_of_shuffled_labels_knows_nothing(context: MakeContext) -> None:
-    record = estimator(context("method=igds", "dataset=digits", "dataset.shuffled_labels=true"), 0.0, 100).record
+    record = estimator(
+        context("method=igds", "dataset=digits", "dataset.shuffled_labels=true"), 0.0, 100
+    ).record
     assert record["accuracy"] < 30
     assert record["log_likelihood"] < -0.8 * math.log(10)
 
 
-def judged(context: MakeContext, words: list[str], betas: dict[str, float], seeds: int) -> dict[str, dict[str, float]]:
-    """What a network that had no part in guidance says of sets of 10 images a class: unguided, and with each beta."""
+def judged(
+    context: MakeContext, words: list[str], betas: dict[str, float], seeds: int
+) -> dict[str, dict[str, float]]:
+    """What a network that had no part in guidance says of sets of 10 images a class: unguided, and with each
+    beta."""
     settings: dict[str, Any] = {"estimator_steps": 400, "estimator_width": 32}
     cells = {"plain": {"guidance_scale": 0.0}, **{name: {"beta": beta} for name, beta in betas.items()}}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in cells}
@@ -181,7 +207,12 @@ def judged(context: MakeContext, words: list[str], betas: dict[str, float], seed
 
 
 def test_guidance_does_what_it_says_by_an_independent_classifier(context: MakeContext) -> None:
-    words = ["generator.train_steps=600", "generator.sampling_steps=15", "student.width=32", "protocol.full_steps=400"]
+    words = [
+        "generator.train_steps=600",
+        "generator.sampling_steps=15",
+        "student.width=32",
+        "protocol.full_steps=400",
+    ]
     mean = judged(context, words, {"beta 0": 0.0, "beta 3": 3.0}, seeds=2)
     assert mean["beta 3"]["cmi"] > 1.3 * mean["beta 0"]["cmi"]
     assert mean["beta 3"]["feature_diversity"] > mean["beta 0"]["feature_diversity"]
@@ -191,7 +222,9 @@ def test_guidance_does_what_it_says_by_an_independent_classifier(context: MakeCo
 
 
 @pytest.mark.slow
-def test_with_a_trained_prior_beta_one_keeps_the_labels_and_half_again_the_information(context: MakeContext) -> None:
+def test_with_a_trained_prior_beta_one_keeps_the_labels_and_half_again_the_information(
+    context: MakeContext,
+) -> None:
     words = ["generator.sampling_steps=25", "student.width=32", "protocol.full_steps=1000"]
     mean = judged(context, words, {"beta 0": 0.0, "beta 0.3": 0.3, "beta 1": 1.0}, seeds=3)
     assert mean["beta 1"]["cmi"] > 1.5 * mean["beta 0"]["cmi"]

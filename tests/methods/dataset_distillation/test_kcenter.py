@@ -14,7 +14,8 @@ WORDS = ["dataset=digits", "ipc=10", "profile=smoke"]
 
 
 def radius(ctx: Context, images: torch.Tensor) -> float:
-    """The largest distance of a training image from the nearest chosen image of its class, mean over classes."""
+    """The largest distance of a training image from the nearest chosen image of its class, mean over
+    classes."""
     train = ctx.dataset.train
     chosen = images.flatten(1).unflatten(0, (10, -1))
     members = [train.images((train.labels == k).nonzero()[:, 0]).flatten(1) for k in range(10)]

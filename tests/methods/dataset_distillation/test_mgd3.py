@@ -21,18 +21,23 @@ ROUGH = ["dataset=digits", "ipc=5", "generator.train_steps=300", "generator.samp
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-@pytest.mark.parametrize("config", [mgd3.Config(mode_scale=0.0), mgd3.Config(stop=1.0)], ids=["no pull", "no step"])
+@pytest.mark.parametrize(
+    "config", [mgd3.Config(mode_scale=0.0), mgd3.Config(stop=1.0)], ids=["no pull", "no step"]
+)
 def test_without_its_pull_it_is_plain_sampling_bit_for_bit(
     context: MakeContext, sampler: str, config: mgd3.Config
 ) -> None:
     words = ["dataset=digits", "ipc=2", "profile=smoke", f"generator.sampler={sampler}"]
-    plain = method_module("diffusion").run(context("method=diffusion", *words), method_module("diffusion").Config())
+    plain = method_module("diffusion").run(
+        context("method=diffusion", *words), method_module("diffusion").Config()
+    )
     assert torch.equal(mgd3.run(context("method=mgd3", *words), config).images, plain.images)
 
 
 def test_the_pull_draws_images_nearer_to_modes_of_their_own(context: MakeContext) -> None:
     def shares(scale: float, stop: float) -> tuple[float, float]:
-        """Mean distance of an image to its mode, and the share of images whose nearest mode of the class is theirs."""
+        """Mean distance of an image to its mode, and the share of images whose nearest mode of the class is
+        theirs."""
         ctx = context("method=mgd3", *ROUGH, f"method.mode_scale={scale}", f"method.stop={stop}")
         made = mgd3.run(ctx, mgd3.Config(mode_scale=scale, stop=stop))
         modes = class_modes(ctx, generative.load_prior(ctx)).flatten(2)

@@ -1,4 +1,5 @@
-"""Minimax as a method: what it is without tuning, as a part of other methods, on a latent prior, and on real digits."""
+"""Minimax as a method: what it is without tuning, as a part of other methods, on a latent prior, and on real
+digits."""
 
 from __future__ import annotations
 
@@ -23,10 +24,14 @@ ROUGH = ["dataset=digits", "ipc=2", "generator.train_steps=60", "generator.sampl
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 def test_without_iterations_it_is_plain_sampling_bit_for_bit(context: MakeContext, sampler: str) -> None:
     words = [*ROUGH, f"generator.sampler={sampler}"]
-    plain = method_module("diffusion").run(context("method=diffusion", *words), method_module("diffusion").Config())
+    plain = method_module("diffusion").run(
+        context("method=diffusion", *words), method_module("diffusion").Config()
+    )
     ours = minimax.run(context("method=minimax", "method.iterations=0", *words), minimax.Config(iterations=0))
     assert torch.equal(ours.images, plain.images)
-    tuned = minimax.run(context("method=minimax", "method.iterations=20", *words), minimax.Config(iterations=20))
+    tuned = minimax.run(
+        context("method=minimax", "method.iterations=20", *words), minimax.Config(iterations=20)
+    )
     assert not torch.equal(tuned.images, plain.images)
 
 
@@ -39,7 +44,9 @@ def test_other_methods_can_ask_for_its_product(context: MakeContext) -> None:
     assert torch.equal(pool.images, again.images)
 
 
-def test_a_latent_prior_with_learned_variance_is_tuned_and_sampled(context: MakeContext, tmp_path: Path) -> None:
+def test_a_latent_prior_with_learned_variance_is_tuned_and_sampled(
+    context: MakeContext, tmp_path: Path
+) -> None:
     folder = save_dit(tmp_path / "dit", 10, channels=1)
     words = ["generator=dit_xl2_256", f"generator.path={folder}", "generator.sampling_steps=3"]
     config = minimax.Config(iterations=3, batch=4)
@@ -72,10 +79,18 @@ def test_a_wrong_setting_is_one_line(setting: dict[str, Any], message: str) -> N
         minimax.Config(**setting)
 
 
-def test_a_tuned_model_still_draws_the_class_asked_for_and_a_ruined_one_does_not(context: MakeContext) -> None:
+def test_a_tuned_model_still_draws_the_class_asked_for_and_a_ruined_one_does_not(
+    context: MakeContext,
+) -> None:
     from distill_bench import models, training
 
-    words = ["dataset=digits", "ipc=10", "generator.train_steps=500", "generator.sampling_steps=15", "generator.cfg=1"]
+    words = [
+        "dataset=digits",
+        "ipc=10",
+        "generator.train_steps=500",
+        "generator.sampling_steps=15",
+        "generator.cfg=1",
+    ]
     ctx = context("method=minimax", *words, "protocol.full_steps=400", "student.width=32")
     judge = models.build(ctx.student, channels=1, num_classes=10, resolution=8)
     judge.load_state_dict(training.full_data_networks(ctx).weights[0])

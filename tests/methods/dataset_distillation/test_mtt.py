@@ -16,8 +16,13 @@ MakeContext = Callable[..., Context]
 RunCell = Callable[..., dict[str, Any]]
 WORDS = ["method=mtt", "dataset=digits", "ipc=1", "profile=smoke"]
 SMALL: dict[str, Any] = {
-    "iterations": 3, "experts": 2, "train_epochs": 3, "max_start_epoch": 2, "syn_steps": 3, "lr_image": 10.0,
-}  # fmt: skip
+    "iterations": 3,
+    "experts": 2,
+    "train_epochs": 3,
+    "max_start_epoch": 2,
+    "syn_steps": 3,
+    "lr_image": 10.0,
+}
 
 
 def test_a_run_learns_images_and_a_rate(context: MakeContext) -> None:
@@ -61,13 +66,27 @@ def test_published_cells_are_chosen_by_data_set_and_ipc(plan: Callable[..., Any]
 
 
 def test_on_digits_it_beats_random_selection(run_cell: RunCell) -> None:
-    words = ["dataset=digits", "ipc=1", "student.width=16", "protocol.augment=false", "protocol.epochs=120",
-             "protocol.nets=3"]  # fmt: skip
+    words = [
+        "dataset=digits",
+        "ipc=1",
+        "student.width=16",
+        "protocol.augment=false",
+        "protocol.epochs=120",
+        "protocol.nets=3",
+    ]
     distil = [
-        "method=mtt", "method.iterations=50", "method.experts=2", "method.train_epochs=10",
-        "method.max_start_epoch=4", "method.syn_steps=10", "method.augment=false", "method.batch_real=64",
-        "method.lr_image=100", "method.lr_alpha=1e-4", "method.alpha0=0.02",
-    ]  # fmt: skip
+        "method=mtt",
+        "method.iterations=50",
+        "method.experts=2",
+        "method.train_epochs=10",
+        "method.max_start_epoch=4",
+        "method.syn_steps=10",
+        "method.augment=false",
+        "method.batch_real=64",
+        "method.lr_image=100",
+        "method.lr_alpha=1e-4",
+        "method.alpha0=0.02",
+    ]
 
     def accuracy(*more: str) -> float:
         values = run_cell(*words, *more)["measures"][0]["values"]

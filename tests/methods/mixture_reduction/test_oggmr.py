@@ -90,7 +90,9 @@ def test_the_best_partition_of_the_classic_mixture_is_known_and_greedy_finds_it_
 
 
 @pytest.mark.parametrize(("target", "distance"), [(5, 0.0182), (4, 0.15337), (3, 0.21790)])
-def test_refining_the_classic_mixture_gives_the_known_figures(tmp_path: Path, target: int, distance: float) -> None:
+def test_refining_the_classic_mixture_gives_the_known_figures(
+    tmp_path: Path, target: int, distance: float
+) -> None:
     assert angle(mixtures.classic(), reduced_classic(tmp_path, target)) == pytest.approx(distance, abs=6e-6)
 
 
@@ -101,8 +103,12 @@ def test_the_classic_mixture_is_kept_at_least_as_well_as_by_runnalls(tmp_path: P
     assert angle(f, reduced_classic(tmp_path, target)) <= theirs + 1e-12
 
 
-@pytest.mark.parametrize("target", range(3, 10))  # two are found worse without refinement: greedy is not optimal
-def test_merging_alone_keeps_the_classic_mixture_at_least_as_well_as_runnalls(tmp_path: Path, target: int) -> None:
+@pytest.mark.parametrize(
+    "target", range(3, 10)
+)  # two are found worse without refinement: greedy is not optimal
+def test_merging_alone_keeps_the_classic_mixture_at_least_as_well_as_runnalls(
+    tmp_path: Path, target: int
+) -> None:
     f = mixtures.classic()
     theirs = angle(f, mixtures.reduce_greedily(f, target, RUNNALLS).mixture)
     assert angle(f, reduced_classic(tmp_path, target, refine=Refine.none)) <= theirs + 1e-12
@@ -134,7 +140,9 @@ def test_the_l2_metric_is_what_its_refinement_minimises(tmp_path: Path) -> None:
     f = mixtures.classic()
     by_angle = reduced_classic(tmp_path / "angular", 3)
     by_l2 = reduced_classic(tmp_path / "l2", 3, metric=Metric.l2)
-    assert float(mixtures.distance(f, by_l2, mixtures.l2)) < float(mixtures.distance(f, by_angle, mixtures.l2))
+    assert float(mixtures.distance(f, by_l2, mixtures.l2)) < float(
+        mixtures.distance(f, by_angle, mixtures.l2)
+    )
     assert angle(f, by_angle) < angle(f, by_l2)
 
 
@@ -193,7 +201,9 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], said: str) 
         Config(**settings)
 
 
-def test_a_run_measures_what_the_product_says(run_cell: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_a_run_measures_what_the_product_says(
+    run_cell: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     result = run_cell("method=oggmr", "mixture=classic")
     values = {measure["name"]: measure["values"] for measure in result["measures"]}
     assert set(values) == {"distance", "ise", "nise", "kl", "mean_error", "covariance_error", "seconds"}

@@ -52,7 +52,9 @@ def test_a_first_merge_by_either_criterion_is_the_same() -> None:
 def test_a_run_obeys_its_criterion(run_cell: Callable[..., dict[str, Any]]) -> None:
     errors = {}
     for criterion in ("global", "local"):
-        result = run_cell("method=williams", f"method.criterion={criterion}", "mixture=random", "mixture.draws=20")
+        result = run_cell(
+            "method=williams", f"method.criterion={criterion}", "mixture=random", "mixture.draws=20"
+        )
         assert result["config"]["method"]["criterion"] == criterion
         errors[criterion] = fmean(next(m["values"] for m in result["measures"] if m["name"] == "ise"))
     assert errors["global"] < errors["local"]

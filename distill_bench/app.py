@@ -88,20 +88,20 @@ def _job(config: Any) -> None:
 
 def _run(config: Any, choices: Any, given: list[str]) -> dict[str, Any]:
     """Plan, check and (unless it is already done) make one run; its result."""
-    from distill_bench.config import plan_run
+    from distill_bench.planning import plan_run
 
     plan = plan_run(config, choices, given)
-    if "dataset" in plan.info.uses:
+    if "dataset" in plan.product.groups:
         from distill_bench.data.locate import locate
 
-        locate(plan.groups["dataset"], Path(plan.settings.data_root))
+        locate(plan.product.groups["dataset"], Path(plan.options.data_root))
     deferred.load()
     from distill_bench import runner
 
-    known = runner.finished(plan)
-    if known is not None:
+    result = runner.finished(plan)
+    if result is not None:
         print(f"already done: {plan.run_id} (force=true runs it anew)", flush=True)
-        return known
+        return result
     print(f"run {plan.run_id}", flush=True)
     with Interrupt().listening() as interrupt:
         return runner.execute(plan, interrupt)

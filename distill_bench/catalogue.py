@@ -8,7 +8,15 @@ from types import ModuleType
 
 from distill_bench.errors import UserError, closest
 
-__all__ = ["conf_dir", "group_options", "method_files", "method_module", "reference_dir", "task_module"]
+__all__ = [
+    "conf_dir",
+    "group_options",
+    "method_files",
+    "method_module",
+    "reference_dir",
+    "task_module",
+    "task_names",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -35,9 +43,16 @@ def group_options(group: str) -> list[str]:
 
 
 def method_files() -> dict[str, str]:
-    """Every method's module name by the method's name."""
-    files = sorted((_PACKAGE / "methods").glob("*/*.py"))
-    return {f.stem: f"distill_bench.methods.{f.parent.name}.{f.stem}" for f in files if f.stem != "__init__"}
+    """Every method's module name by the method's name. UserError for two files of one name."""
+    modules: dict[str, str] = {}
+    for file in sorted((_PACKAGE / "methods").glob("*/[!_]*.py")):
+        module = f"distill_bench.methods.{file.parent.name}.{file.stem}"
+        if file.stem in modules:
+            raise UserError(
+                f"method={file.stem}: two files have this name: {modules[file.stem]} and {module}"
+            )
+        modules[file.stem] = module
+    return modules
 
 
 def method_module(name: str) -> ModuleType:
@@ -49,6 +64,13 @@ def method_module(name: str) -> ModuleType:
     return importlib.import_module(files[name])
 
 
+def task_names() -> list[str]:
+    """Every task, by its module's name."""
+    return sorted(file.stem for file in (_PACKAGE / "tasks").glob("[!_]*.py"))
+
+
 def task_module(name: str) -> ModuleType:
-    """The module of a task."""
+    """The module of a task. UserError with the closest match for an unknown one."""
+    if name not in task_names():
+        raise UserError(f"task {name}: there is no such task; {closest(name, task_names())}")
     return importlib.import_module(f"distill_bench.tasks.{name}")

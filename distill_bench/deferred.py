@@ -23,7 +23,10 @@ HEAVY = frozenset(
         f"distill_bench.{part}"
         for part in ("augment", "data", "generative", "information", "matching", "mixtures")
     }
-    | {f"distill_bench.{part}" for part in ("models", "reporting", "seeding", "selection", "training")}
+    | {
+        f"distill_bench.{part}"
+        for part in ("models", "products", "reporting", "seeding", "selection", "training")
+    }
 )
 
 

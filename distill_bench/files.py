@@ -5,12 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Damaged", "load_tensors", "save_tensors", "write_json", "write_text", "write_with"]
+__all__ = [
+    "Damaged",
+    "load_tensors",
+    "move",
+    "read_header",
+    "save_tensors",
+    "sweep",
+    "write_json",
+    "write_text",
+    "write_with",
+]
+
+
+_HEADER = "distill_bench"  # the one key of a file's header
+_REASON = 160  # characters of another library's message that tell enough
+_PARTIAL = ".partial"  # the end of a temporary file's name
 
 
 class Damaged(Exception):
@@ -19,22 +34,45 @@ class Damaged(Exception):
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place."""
+    """Let `write` fill a temporary file beside `path`, flush it to the disk, then move it into place.
+
+    The file has the mode that the umask gives a new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
     try:
+        temporary.touch(exist_ok=False)
         write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        move(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def move(source: Path, target: Path) -> None:
+    """Move a whole file into place on the same file system, in the place of what was there."""
+    source.replace(target)
+    if os.name == "posix":  # the new name is on the disk only when the folder is
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def sweep(folder: Path, stem: str = "") -> None:
+    """Delete the temporary files (of names that begin with `stem`) that a killed process left in `folder`.
+
+    To be called by who holds the lock of these files.
+    """
+    for file in folder.glob(f".{stem}*{_PARTIAL}"):
+        file.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
-    write_with(path, lambda temporary: temporary.write_text(text))
+    write_with(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, content: object) -> None:
@@ -42,47 +80,76 @@ def write_json(path: Path, content: object) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def save_tensors(path: Path, tree: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Write a tree of tensors and plain values as one safetensors file.
+def save_tensors(path: Path, tree: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Write a tree of tensors and plain values as one safetensors file; returns the digest of its content.
 
     `tree` holds tensors, numbers, strings, None, and lists, tuples (read back as lists) and dicts of these;
     `about` is JSON that `load_tensors` can be asked to find. Tensors are copied to the CPU. A digest of every
-    byte is kept in the header. Nothing is pickled.
+    byte is kept in the header. Nothing is pickled. Equal content gives equal files.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors: dict[str, Any] = {}
     structure = _flatten(tree, "", tensors)
-    header = {
-        "structure": json.dumps(structure),
-        "about": json.dumps(about, sort_keys=True),
-        "digest": _digest(structure, tensors),
-    }
-    write_with(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+    digest = _digest(structure, tensors)
+    header = json.dumps({"structure": structure, "about": about, "digest": digest}, sort_keys=True)
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, temporary, metadata={_HEADER: header})
+        except SafetensorError as error:  # what its own library makes of a full disk
+            raise OSError(f"{path}: cannot be written ({error})") from error
+
+    write_with(path, write)
+    return digest
 
 
-def load_tensors(path: Path, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def load_tensors(
+    path: Path, about: Mapping[str, Any] | None = None, digest: str | None = None
+) -> dict[str, Any]:
     """Read what `save_tensors` wrote.
 
-    Raises `Damaged` for a file that is truncated, altered, of another kind, or whose `about` is not the one
-    given; FileNotFoundError for a missing one.
+    Raises `Damaged` for a file that is truncated, altered, of another kind, or whose `about` or digest is not
+    the one given; FileNotFoundError for a missing one.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {})[_HEADER])
+            if digest is not None and header["digest"] != digest:
+                raise Damaged(f"{path}: its content is not what was written here")
+            if about is not None and header["about"] != json.loads(json.dumps(about)):
+                raise Damaged(f"{path}: made for something else")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        structure = json.loads(header["structure"])
-        if header["digest"] != _digest(structure, tensors):
+        if header["digest"] != _digest(header["structure"], tensors):
             raise Damaged(f"{path}: its content differs from its digest")
-        if about is not None and json.loads(header["about"]) != json.loads(json.dumps(about)):
-            raise Damaged(f"{path}: made for {header['about']}")
     except FileNotFoundError:
         raise
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise Damaged(f"{path}: not a whole file of ours ({error})") from error
-    return _unflatten(structure, tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:_REASON]
+        raise Damaged(f"{path}: not a whole file of this program ({reason})") from error
+    tree: dict[str, Any] = _unflatten(header["structure"], tensors)
+    return tree
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """`about` and `digest` of a file of `save_tensors`, whose tensors are not looked at.
+
+    Raises `Damaged` for a file that has not such a header; FileNotFoundError for a missing one.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+        return {"about": header["about"], "digest": header["digest"]}
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:_REASON]
+        raise Damaged(f"{path}: not a whole file of this program ({reason})") from error
 
 
 def _flatten(node: Any, name: str, tensors: dict[str, Any]) -> Any:
@@ -93,12 +160,16 @@ def _flatten(node: Any, name: str, tensors: dict[str, Any]) -> Any:
         tensors[name] = node.detach().to("cpu", copy=True).contiguous()
         return {"tensor": name}
     if isinstance(node, Mapping):
-        return {"dict": [[key, _flatten(child, f"{name}/{key}", tensors)] for key, child in node.items()]}
+        return {"dict": [[key, _flatten(child, _below(name, key), tensors)] for key, child in node.items()]}
     if isinstance(node, (list, tuple)):
-        return {"list": [_flatten(child, f"{name}/{i}", tensors) for i, child in enumerate(node)]}
+        return {"list": [_flatten(child, _below(name, i), tensors) for i, child in enumerate(node)]}
     if node is None or isinstance(node, (bool, int, float, str)):
         return {"value": node}
     raise TypeError(f"{name or 'tree'}: cannot store a {type(node).__name__}")
+
+
+def _below(name: str, key: object) -> str:
+    return f"{name}/{key}" if name else str(key)
 
 
 def _unflatten(node: Any, tensors: Mapping[str, Any]) -> Any:

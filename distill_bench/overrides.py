@@ -74,7 +74,16 @@ def explain(error: Exception) -> str:
 
 def without_places(words: Sequence[str]) -> list[str]:
     """The words that say what a run is, without those that say where things lie on one machine."""
-    places = ("data_root=", "runs_root=", "cache_root=", "results_root=", "force=", "threads=", "hydra")
+    places = (
+        "data_root=",
+        "products_root=",
+        "runs_root=",
+        "cache_root=",
+        "results_root=",
+        "force=",
+        "threads=",
+        "hydra",
+    )
     return [word for word in words if not word.startswith(places)]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Bar", "progress_bar"]
+__all__ = ["Bar", "duration", "pace", "progress_bar"]
 
 
 class Bar(Protocol):
@@ -20,20 +20,39 @@ class Bar(Protocol):
 
 
 class _Lines:
-    """Progress for logs: one line when the first estimate is sound, then one every `every` seconds."""
+    """Progress for logs: how long it will take, once a few seconds have shown it, then a line now and
+    then."""
 
-    def __init__(self, name: str, total: int, start: int, every: float = 15.0) -> None:
-        self.name, self.total, self.start, self.every = name, total, start, every
+    def __init__(self, name: str, total: int, start: int, first: float = 4.0, longest: float = 300.0) -> None:
+        self.name, self.total, self.start = name, total, start
         self.began = self.last = time.perf_counter()
+        self.wait, self.longest = first, longest
 
     def update(self, done: int) -> None:
         now = time.perf_counter()
-        if now - self.last < self.every:
+        if now - self.last < self.wait or done == self.total:
             return
-        self.last = now
-        rate = (done - self.start) / (now - self.began)
-        left = f"{(self.total - done) / rate:.0f} s left" if rate > 0 else "time left unknown"
-        print(f"{self.name} {done}/{self.total}  {rate:.1f}/s  {left}", file=sys.stderr, flush=True)
+        self.last, self.wait = now, min(1.5 * max(self.wait, 10.0), self.longest)
+        seconds = (now - self.began) / max(done - self.start, 1)
+        left = duration((self.total - done) * seconds)
+        print(
+            f"{self.name} {done}/{self.total}, {pace(seconds)}, about {left} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 40 s, 12 min, 3.4 h, 5.2 days."""
+    for unit, size, digits in (("days", 86_400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 2 * size or (unit == "h" and seconds >= 5400):
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{max(seconds, 1):.0f} s"
+
+
+def pace(seconds: float) -> str:
+    """Seconds a step in words: 12.3 steps/s, or 2.1 s a step."""
+    return f"{seconds:.1f} s a step" if seconds > 1 else f"{1 / max(seconds, 1e-9):.1f} steps/s"
 
 
 class _Rich:

@@ -1,9 +1,12 @@
-"""Where results live: one folder per run, and a content-addressed cache of expensive parts."""
+"""Where results live: folders of products and of runs, their checkpoints, and a content-addressed cache."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from distill_bench.errors import UserError
-from distill_bench.files import Damaged, load_tensors, save_tensors, write_json
+from distill_bench.files import Damaged, load_tensors, move, save_tensors, sweep, write_json
 
-__all__ = ["Cache", "RunFolder", "content_key"]
+__all__ = ["Cache", "Checkpoints", "Folder", "content_key", "held"]
 
 
 def content_key(parts: Mapping[str, Any]) -> str:
@@ -24,76 +26,124 @@ def content_key(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class RunFolder:
-    """The folder of one run: config, curves, checkpoints, artifacts, and at the end `result.json`."""
+def say(line: str) -> None:
+    """Tell the user something, on standard error."""
+    print(line, file=sys.stderr, flush=True)
 
-    def __init__(self, root: Path, run_id: str) -> None:
-        self.run_id = run_id
-        self.path = root / run_id
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes from working in this folder; a UserError if one already does."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
+@contextmanager
+def held(file: Path, what: str) -> Iterator[None]:
+    """Hold the lock `file` while inside; if another process holds it, say so and wait."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"waiting for {what}: another process is making it ({file.parent})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Checkpoints:
+    """The saved states of loops in one folder. `about` says what they belong to: others are not gone on
+    from."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.about = dict(about)
+
+    def save(self, loop: str, content: Mapping[str, Any]) -> None:
+        """Keep `content` in place of what was saved of `loop` before."""
+        save_tensors(self._path(loop), content, {**self.about, "loop": loop})
+
+    def load(self, loop: str) -> dict[str, Any] | None:
+        """What was last saved of `loop`, or None; one that is damaged, or belongs to something else, is
+        named."""
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(f"run {self.run_id}: another process is making it (folder {self.path})") from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def result(self) -> dict[str, Any] | None:
-        """The finished run's result, or None while it is not whole."""
-        try:
-            content = json.loads((self.path / "result.json").read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return content if content.get("run_id") == self.run_id else None
-
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Write the result, then drop what only an unfinished run needs."""
-        write_json(self.path / "result.json", result)
-        self.forget("checkpoint-*.safetensors")
-
-    def restart(self) -> None:
-        """Forget everything that an earlier attempt left."""
-        self.forget("result.json", "checkpoint-*.safetensors", "metrics.jsonl")
-
-    def forget(self, *patterns: str) -> None:
-        """Delete the files of this folder that match."""
-        for pattern in patterns:
-            for file in self.path.glob(pattern):
-                file.unlink(missing_ok=True)
-
-    def save_checkpoint(self, loop: str, step: int, state: Mapping[str, Any]) -> None:
-        """Keep `state` as it stands before `step` of `loop`, in place of the last one."""
-        save_tensors(
-            self._checkpoint(loop), {"step": step, "state": state}, {"run": self.run_id, "loop": loop}
-        )
-
-    def load_checkpoint(self, loop: str) -> tuple[int, dict[str, Any]] | None:
-        """(step, state) as last saved, or None; a damaged checkpoint is named, dropped and not trusted."""
-        try:
-            saved = load_tensors(self._checkpoint(loop), {"run": self.run_id, "loop": loop})
+            return load_tensors(self._path(loop), {**self.about, "loop": loop})
         except FileNotFoundError:
             return None
         except Damaged as damage:
-            print(f"{damage}: starting {loop} anew", flush=True)
+            say(f"{damage}: starting {loop} anew")
             return None
-        return saved["step"], saved["state"]
 
-    def _checkpoint(self, loop: str) -> Path:
-        return self.path / f"checkpoint-{loop}.safetensors"
+    def forget(self) -> None:
+        """Delete all of them, and what a killed process left of one."""
+        sweep(self.folder)
+        for file in self.folder.glob("checkpoint-*.safetensors"):
+            file.unlink(missing_ok=True)
+
+    def _path(self, loop: str) -> Path:
+        return self.folder / f"checkpoint-{loop}.safetensors"
+
+
+class Folder:
+    """The folder of one product or run: its record (a JSON file), its files, and the work in progress.
+
+    The work lies in `work/` until it is whole. So what was there before stays until then, a killed process
+    leaves nothing beside it, and the same command goes on from there.
+    """
+
+    def __init__(self, root: Path, name: str, record: str) -> None:
+        self.name = name
+        self.path = root / name
+        self.record_file = self.path / record
+        self.work = self.path / "work"
+
+    @contextmanager
+    def held(self, what: str) -> Iterator[None]:
+        """Keep other processes from working in this folder; wait for one that already does."""
+        with held(self.path / ".lock", what):
+            yield
+
+    def record(self) -> dict[str, Any] | None:
+        """The record as it was written, or None while there is none; a damaged one is named, and counts as
+        none."""
+        try:
+            content = json.loads(self.record_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, RecursionError, IsADirectoryError):
+            say(f"{self.record_file}: not a whole record: making it anew")
+            return None
+        if not isinstance(content, dict):
+            say(f"{self.record_file}: not a record: making it anew")
+            return None
+        return content
+
+    def forced(self) -> bool:
+        """Whether the work in progress is a making anew that was asked for and stopped."""
+        return (self.work / "forced").is_file()
+
+    def begin(self, *, anew: bool = False) -> None:
+        """Open the work. With `anew`, what an earlier attempt left is dropped, unless that too was one
+        anew."""
+        if anew and not self.forced():
+            shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True, exist_ok=True)
+        sweep(self.path)
+        sweep(self.work)
+        if anew:
+            (self.work / "forced").touch()
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Move the files of the work into the folder, write the record, and drop what only the work needs."""
+        Checkpoints(self.work, {}).forget()
+        for file in sorted(self.work.iterdir()):
+            if file.name != "forced":
+                move(file, self.path / file.name)
+        write_json(self.record_file, record)
+        shutil.rmtree(self.work, ignore_errors=True)
 
 
 class Cache:
     """Expensive parts, addressed by their content: made once, even by concurrent processes, verified when
     read."""
 
-    def __init__(self, root: Path, say: Callable[[str], None] = print) -> None:
+    def __init__(self, root: Path, say: Callable[[str], None] = say) -> None:
         self.root = root
         self.say = say
 
@@ -104,12 +154,26 @@ class Cache:
 
         `parts` is everything the result depends on (resolved config, the data's fingerprint, seeds), as JSON.
         Other processes that want the same part meanwhile wait for this one. A file that is truncated, altered
-        or made for other parts is named and remade.
+        or made for other parts is named and remade. A cache that cannot be written is still read.
+        """
+        return self.resumable(kind, parts, lambda _: (make(), None))
+
+    def resumable(
+        self,
+        kind: str,
+        parts: Mapping[str, Any],
+        make: Callable[[Path], tuple[Mapping[str, Any], Path | None]],
+    ) -> dict[str, Any]:
+        """As `get`, where making takes long: `make` receives a folder for its checkpoints.
+
+        A later process finds the folder again if this one is stopped. `make` gives the tree, and the file of
+        its curves if it has any, which is kept with the part.
         """
         path = self.path(kind, parts)
         about = {"kind": kind, **parts}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        with contextlib.suppress(FileNotFoundError, Damaged):
+            return load_tensors(path, about)
+        with held(path.with_suffix(".lock"), kind):
             try:
                 return load_tensors(path, about)
             except FileNotFoundError:
@@ -117,10 +181,21 @@ class Cache:
             except Damaged as damage:
                 self.say(f"cache: {damage}: making it anew")
             started = time.perf_counter()
-            save_tensors(path, make(), about)
+            work = path.with_suffix(".work")
+            work.mkdir(parents=True, exist_ok=True)
+            sweep(path.parent, path.stem)
+            tree, curves = make(work)
+            if curves is not None and curves.exists():
+                move(curves, path.with_suffix(".jsonl"))
+            save_tensors(path, tree, about)
+            shutil.rmtree(work, ignore_errors=True)
             self.say(f"cache: made {kind} in {time.perf_counter() - started:.1f} s ({path})")
             return load_tensors(path, about)
 
     def path(self, kind: str, parts: Mapping[str, Any]) -> Path:
         """Where the part lies, whether or not it has been made."""
         return self.root / kind / f"{content_key({'kind': kind, **parts})}.safetensors"
+
+    def curves(self, kind: str, parts: Mapping[str, Any]) -> Path:
+        """Where the curves of the part's making lie, if it has any."""
+        return self.path(kind, parts).with_suffix(".jsonl")

@@ -10,38 +10,58 @@ from typing import Any
 
 from distill_bench.files import write_text
 
-__all__ = ["Tracker", "WandbMirror"]
+__all__ = ["Tracker", "WandbMirror", "read_points"]
 
 
 class Tracker:
-    """Writes `metrics.jsonl` in the run's folder: one line per point, `{"phase", "step", <name>: value}`."""
+    """Writes curves to a `metrics.jsonl`: one line per point, ``{"phase", "step", <name>: value}``.
 
-    def __init__(self, folder: Path, mirror: WandbMirror | None = None) -> None:
-        self.path = folder / "metrics.jsonl"
+    `position` counts the points that belong to the run as it stands. What lies behind it in the file was
+    written by a process that was stopped, and is about to be made again.
+    """
+
+    def __init__(self, path: Path, mirror: WandbMirror | None = None) -> None:
+        self.path = path
         self.mirror = mirror
+        self.position = 0
+        self._exact = False  # whether the file holds `position` points
 
     def log(self, phase: str, step: int, values: Mapping[str, float]) -> None:
         """Add one point."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"phase": phase, "step": step, **values}) + "\n")
+        if not self._exact:
+            self.rewind()
+        self._append([{"phase": phase, "step": step, **values}])
         if self.mirror:
             self.mirror.log(phase, step, values)
 
-    def rewind(self, phase: str, step: int) -> None:
-        """Drop the points of `phase` from `step` on, which a resumed run is about to make again."""
-        kept = [point for point in self.points() if point["phase"] != phase or point["step"] < step]
-        if self.path.exists():
-            write_text(self.path, "".join(json.dumps(point) + "\n" for point in kept))
+    def replay(self, curves: Path) -> None:
+        """Add the points of another file: those of a cached part that this run was made from."""
+        points = read_points(curves)
+        if points and not self._exact:
+            kept = read_points(self.path)
+            if kept[self.position : self.position + len(points)] == points:
+                self.position += len(points)  # they are there already, and later ones may follow
+                return
+            self.rewind()
+        self._append(points)
+
+    def rewind(self) -> None:
+        """Drop the points behind `position`."""
+        points = read_points(self.path)
+        if self.path.exists() and (len(points) != self.position or not _ends_whole(self.path)):
+            write_text(self.path, "".join(json.dumps(point) + "\n" for point in points[: self.position]))
+        self._exact = True
 
     def points(self) -> list[dict[str, Any]]:
-        """All points; a last line cut off by a kill is left out."""
-        points = []
-        for line in self.path.read_text().splitlines() if self.path.exists() else []:
-            try:
-                points.append(json.loads(line))
-            except ValueError:
-                continue
-        return points
+        """All points in the file; see `read_points`."""
+        return read_points(self.path)
+
+    def _append(self, points: list[dict[str, Any]]) -> None:
+        if not points:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(point) + "\n" for point in points))
+        self.position += len(points)
 
     def picture(self, name: str, path: Path) -> None:
         """Show a picture that lies in the run's folder."""
@@ -52,6 +72,33 @@ class Tracker:
         """The run's measures, one number each."""
         if self.mirror:
             self.mirror.finish(summary)
+
+
+def read_points(file: Path) -> list[dict[str, Any]]:
+    """The points of a file of curves; lines that are no points (cut off by a kill, or damaged) are left
+    out."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    points = []
+    for line in text.splitlines():
+        try:
+            point = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if (
+            isinstance(point, dict)
+            and isinstance(point.get("phase"), str)
+            and isinstance(point.get("step"), int)
+        ):
+            points.append(point)
+    return points
+
+
+def _ends_whole(file: Path) -> bool:
+    content = file.read_bytes()
+    return not content or content.endswith(b"\n")
 
 
 class WandbMirror:

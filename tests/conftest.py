@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import open_dict
 
-from distill_bench.catalogue import conf_dir
-from distill_bench.config import Plan, plan_run
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.interrupt import Interrupt
 from distill_bench.overrides import quote_numbers
+from distill_bench.planning import Plan, compose, plan_run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -33,15 +30,9 @@ def _no_wandb_account(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_plan(*words: str, roots: Path) -> Plan:
     """The plan of one run, with all its folders under `roots`."""
-    folders = [f"{name}_root={roots / name}" for name in ("runs", "cache", "results")]
-    overrides = quote_numbers([*words, *folders])
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        config = compose("config", overrides=overrides, return_hydra_config=True)
-    choices = config.hydra.runtime.choices
-    given = list(config.hydra.overrides.task)
-    with open_dict(config):
-        del config["hydra"]
-    return plan_run(config, choices, given)
+    folders = [f"{name}_root={roots / name}" for name in ("products", "runs", "cache", "results")]
+    composition = compose(quote_numbers([*words, *folders]))
+    return plan_run(composition.config, composition.choices, composition.words)
 
 
 @pytest.fixture
@@ -64,16 +55,16 @@ def run_cell(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def context(tmp_path: Path) -> Callable[..., Context]:
-    """Words of the command line -> the context of the run, with its data set loaded."""
+    """Words of the command line -> the context of the run's method, with the groups of its task too."""
 
     def make(*words: str) -> Context:
-        from distill_bench import data
-        from distill_bench.runner import make_context
+        from distill_bench.runner import Machine
 
-        ctx = make_context(make_plan(*words, roots=tmp_path), Interrupt())
-        ctx.folder.path.mkdir(parents=True, exist_ok=True)
-        ctx.dataset = data.load(ctx.dataset_config, ctx.data_root, ctx.cache, ctx.device, ctx.seed)
-        return ctx
+        plan = make_plan(*words, roots=tmp_path)
+        machine = Machine.of(plan.options, Interrupt())
+        folder = machine.product_folder(plan.product)
+        folder.begin()
+        return machine.context(plan.product, folder, "a test", plan.product.groups, {"product": "of a test"})
 
     return make
 
@@ -81,7 +72,7 @@ def context(tmp_path: Path) -> Callable[..., Context]:
 def command_environment(roots: Path) -> dict[str, str]:
     """The environment of a process whose folders are under `roots`; one thread, so that bits can be
     compared."""
-    folders = {f"DISTILL_BENCH_{name.upper()}": str(roots / name) for name in ("runs", "cache")}
+    folders = {f"DISTILL_BENCH_{name.upper()}": str(roots / name) for name in ("products", "runs", "cache")}
     return {**os.environ, **folders, "OMP_NUM_THREADS": "1"}
 
 

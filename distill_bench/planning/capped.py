@@ -1,0 +1,52 @@
+"""A profile's upper bounds, applied to a composed config."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill_bench.groups import ProfileConfig
+from distill_bench.planning.typed import typed
+
+__all__ = ["capped_nodes", "method_node"]
+
+
+def capped_nodes(
+    config: DictConfig, names: Collection[str], given: Collection[str]
+) -> dict[str, dict[str, Any]]:
+    """The plain content of the groups `names` and of `method`, every field at most its cap.
+
+    Fields that are in `given`, by dotted key, are left alone. The caps of groups stand in the profile, those
+    of a method at the foot of its yaml.
+    """
+    profile = typed(ProfileConfig, config.profile, "profile")
+    method, bounds = method_node(config)
+    nodes = {"method": method, **{name: _plain(config[name]) for name in names}}
+    caps = {**profile.caps, "method": bounds.get(profile.name, {})}
+    return {name: _capped(node, caps.get(name, {}), name, given) for name, node in nodes.items()}
+
+
+def method_node(config: DictConfig) -> tuple[dict[str, Any], Mapping[str, Mapping[str, float]]]:
+    """The method's own fields, and its bounds by profile."""
+    node = _plain(config.method)
+    return node, node.pop("profiles", None) or {}
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    content = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _capped(
+    node: dict[str, Any], caps: Mapping[str, float], group: str, given: Collection[str]
+) -> dict[str, Any]:
+    content = dict(node)
+    for key, largest in caps.items():
+        value = content.get(key)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and value > largest and f"{group}.{key}" not in given:
+            content[key] = largest
+    return content

@@ -1,0 +1,66 @@
+"""A composed config: what Hydra made of the words, the option chosen of each group, and what was given by
+hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill_bench.catalogue import conf_dir
+from distill_bench.groups import GROUPS
+
+__all__ = ["Composition", "compose", "given_values"]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The config of one run before it is typed; `words` are those that the user (or a sweep) gave for it."""
+
+    config: DictConfig
+    choices: Mapping[str, str]
+    words: Sequence[str]
+
+    def words_for_defaults(self) -> list[str]:
+        """The words that choose the same options, and nothing else."""
+        chosen = {group: self.choices[group] for group in (*GROUPS, "method") if group in self.choices}
+        return [f"{group}='{option}'" for group, option in chosen.items()]
+
+
+def compose(words: Sequence[str]) -> Composition:
+    """Compose the config of `words` as the command line does, within a running Hydra application or without
+    one."""
+    from hydra import compose as compose_config
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        config = compose_config("config", overrides=list(words), return_hydra_config=True)
+    choices = dict(config.hydra.runtime.choices)
+    plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return Composition(plain, choices, words)
+
+
+def given_values(words: Sequence[str]) -> dict[str, Any]:
+    """What the words set, by dotted key: ``method={iterations: 5}`` sets ``method.iterations``, as its own
+    word does.
+
+    A word that chooses an option has the group as its key, without the package behind an @.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    values: dict[str, Any] = {}
+    for override in OverridesParser.create().parse_overrides(overrides=list(words)):
+        key = str(override.key_or_group).split("@")[0]
+        values |= _leaves(key, None if override.is_delete() else override.value())
+    return values
+
+
+def _leaves(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {key: value}
+    leaves: dict[str, Any] = {}
+    for name, child in value.items():
+        leaves |= _leaves(f"{key}.{name}", child)
+    return leaves

@@ -1,0 +1,34 @@
+"""The top level of the config: what belongs to no group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distill_bench.errors import require
+
+__all__ = ["Options"]
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Where things lie, on what they run, and the seed; only the seed changes a result."""
+
+    seed: int = 0
+    device: str = "auto"
+    force: bool = False
+    data_root: str = "data"
+    products_root: str = "products"
+    runs_root: str = "runs"
+    cache_root: str = "cache"
+    results_root: str = "results"
+    checkpoint_seconds: float = 30.0
+    threads: int = 0
+    experiment_name: str = ""
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, ">= 0")
+        require(self.threads >= 0, "threads", self.threads, ">= 0")
+        require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, ">= 0")
+        index = self.device.removeprefix("cuda:")
+        fits = self.device in ("auto", "cpu", "cuda") or (index != self.device and index.isdigit())
+        require(fits, "device", self.device, "auto, cpu, cuda or cuda:<index>")

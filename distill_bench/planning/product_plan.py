@@ -1,0 +1,196 @@
+"""The plan of one product: its method, typed groups and parts, and the identity that follows from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill_bench.catalogue import group_options, method_module, task_module
+from distill_bench.contract import MethodInfo, ProductSpec
+from distill_bench.errors import UserError
+from distill_bench.groups import GROUPS, plain
+from distill_bench.planning.capped import capped_nodes
+from distill_bench.planning.composition import Composition, compose
+from distill_bench.planning.inputs import input_stamps
+from distill_bench.planning.typed import typed
+from distill_bench.store import content_key
+
+__all__ = ["ProductPlan", "default_composition", "labels_of", "plan_product", "typed_groups"]
+
+INHERITED = (
+    "dataset",
+    "student",
+    "protocol",
+    "mixture",
+    "profile",
+)  # options that a part shares with its asker
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductPlan:
+    """A product that has passed every check."""
+
+    name: str  # the method's
+    module: ModuleType
+    config: Any  # the method's Config
+    groups: Mapping[str, Any]  # those on which the product depends, and those that its task measures with
+    uses: tuple[str, ...]  # the former
+    labels: Mapping[str, Any]  # the words of these groups for tables
+    profile: str
+    seed: int
+    inputs: Mapping[str, str]  # stamps of the user's own files
+    parts: tuple[tuple[ProductSpec, ProductPlan], ...]
+
+    @property
+    def info(self) -> MethodInfo:
+        """The method's facts."""
+        info: MethodInfo = self.module.INFO
+        return info
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the product depends on, and nothing else, as JSON."""
+        made_from = [part.product_id for _, part in self.parts]
+        return {**self._cell, "made_from": made_from, "seed": self.seed}
+
+    @property
+    def product_id(self) -> str:
+        """Names the product: readable choices, and a hash of the identity."""
+        words = [
+            f"ipc{self.labels[key]}" if key == "ipc" else str(self.labels[key])
+            for key in _SHOWN
+            if key in self.labels
+        ]
+        readable = [re.sub(r"[^\w.-]", "-", word) for word in (self.name, *words)]
+        return "_".join([*readable, f"seed{self.seed}", content_key(self.identity)[:10]])
+
+    @property
+    def cell_id(self) -> str:
+        """Names the product up to its seed."""
+        return content_key({**self._cell, "made_from": [part.cell_id for _, part in self.parts]})
+
+    @property
+    def _cell(self) -> dict[str, Any]:
+        own = {key: value for key, value in plain(self.config).items() if key not in _places(self.config)}
+        groups = {name: self.groups[name].product_identity() for name in self.uses}
+        return {"method": own, **groups, "revision": self.info.revision, "inputs": dict(self.inputs)}
+
+    @property
+    def reachable(self) -> frozenset[str]:
+        """Every group that can change the product: its own, and those of the products it is made from."""
+        declared = {*self.info.uses, *self.info.uses_when, *task_module(self.info.task).MEASURED_WITH}
+        return frozenset(declared).union(*(part.reachable for _, part in self.parts))
+
+
+_SHOWN = ("dataset", "ipc", "mixture")  # words that an id shows
+
+
+def plan_product(composition: Composition, given: Collection[str], seed: int, data_root: Path) -> ProductPlan:
+    """Type the composed config of a product and of its parts, and identify it.
+
+    `given` are the dotted keys that were set by hand, which a profile leaves alone. Raises UserError, one
+    line, for the first thing that is wrong.
+    """
+    name = composition.choices["method"]
+    module = method_module(name)
+    info: MethodInfo = module.INFO
+    measured = tuple(task_module(info.task).MEASURED_WITH)
+    config, groups = typed_groups(composition, given, (*info.uses, *info.uses_when, *measured))
+    uses = info.groups_for(config)
+    declared = {key: group for key, group in groups.items() if key in uses or key in measured}
+    specs: Mapping[str, ProductSpec] = module.parts(config, declared) if hasattr(module, "parts") else {}
+    return ProductPlan(
+        name=name,
+        module=module,
+        config=config,
+        groups=declared,
+        uses=uses,
+        labels=labels_of(composition, declared, given),
+        profile=str(composition.config.profile.name),
+        seed=seed,
+        inputs=input_stamps({"method": config, **{key: groups[key] for key in uses}}, data_root),
+        parts=tuple(
+            (spec, _plan_part(key, spec, composition, given, seed, data_root)) for key, spec in specs.items()
+        ),
+    )
+
+
+def typed_groups(
+    composition: Composition, given: Collection[str], names: Collection[str]
+) -> tuple[Any, dict[str, Any]]:
+    """The method's Config and the groups `names`, capped and typed. UserError for a field that cannot be
+    used."""
+    module = method_module(composition.choices["method"])
+    nodes = capped_nodes(composition.config, names, given)
+    config = typed(module.Config, nodes.pop("method"), "method")
+    groups = {name: typed(GROUPS[name], node, name) for name, node in nodes.items()}
+    for key in given:
+        group, _, field = key.partition(".")
+        if group in groups and field in groups[group].unused():
+            option = composition.choices[group]
+            raise UserError(f"{key}: {group}={option} does not use it")
+    return config, groups
+
+
+def labels_of(composition: Composition, groups: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """The words of the groups for tables; a network that is named by hand has its own name."""
+    labels: dict[str, Any] = {}
+    for name, group in groups.items():
+        choice = str(composition.choices[name])
+        labels |= group.label(group.name if f"{name}.name" in given else choice)
+    return labels
+
+
+def default_composition(composition: Composition) -> Composition:
+    """The same options with no value set by hand, by a preset or by an experiment."""
+    return compose(composition.words_for_defaults())
+
+
+def _plan_part(
+    key: str, spec: ProductSpec, asker: Composition, given: Collection[str], seed: int, data_root: Path
+) -> ProductPlan:
+    """The plan of a product that another is made from: composed like a run of its own, then given what the
+    asker's shared groups were given, and what the spec says."""
+    words = [f"method='{spec.method}'", *(f"{g}='{asker.choices[g]}'" for g in INHERITED)]
+    words += _ipc_words(spec)
+    default = default_composition(asker)
+    own_generator = compose([f"method='{asker.choices['method']}'"]).choices["generator"]
+    if asker.choices["generator"] != own_generator:
+        words.append(f"generator='{asker.choices['generator']}'")
+    method_module(spec.method)  # a UserError for an unknown one
+    composition = compose(words)
+    shared = {name for name in GROUPS if name not in ("ipc", "profile", "tracker")}
+    changes = _differences(asker.config, default.config, shared)
+    asked = {f"method.{k}": v for k, v in spec.settings.items()}
+    asked |= {f"{group}.{k}": v for group, fields in spec.groups.items() for k, v in fields.items()}
+    for place, value in {**changes, **asked}.items():
+        OmegaConf.update(composition.config, place, value, force_add=True)
+    handed = {place for place in given if place.split(".")[0] in shared} | asked.keys()
+    try:
+        return plan_product(composition, handed, seed, data_root)
+    except UserError as error:
+        raise UserError(f"{error} (in {key}, a product of method={spec.method})") from None
+
+
+def _ipc_words(spec: ProductSpec) -> list[str]:
+    size = spec.groups.get("ipc", {}).get("images_per_class")
+    return [f"ipc='{size}'"] if str(size) in group_options("ipc") else []
+
+
+def _differences(config: DictConfig, default: DictConfig, groups: Collection[str]) -> dict[str, Any]:
+    changes = {}
+    for name in groups:
+        values, defaults = OmegaConf.to_container(config[name], resolve=True), default[name]
+        assert isinstance(values, dict)
+        changes |= {f"{name}.{k}": v for k, v in values.items() if k not in defaults or defaults[k] != v}
+    return changes
+
+
+def _places(config: Any) -> Collection[str]:
+    return getattr(config, "inputs", dict)().keys()

@@ -1,0 +1,136 @@
+"""The plan of one run: a product, and what its task measures it with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from distill_bench.catalogue import task_module
+from distill_bench.errors import UserError, require
+from distill_bench.groups import GROUPS, TrackerConfig
+from distill_bench.overrides import without_places
+from distill_bench.planning.composition import Composition, compose, given_values
+from distill_bench.planning.options import Options
+from distill_bench.planning.product_plan import ProductPlan, default_composition, plan_product, typed_groups
+from distill_bench.planning.settings import settings_between
+from distill_bench.planning.typed import typed
+from distill_bench.store import content_key
+
+__all__ = ["Plan", "plan_run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run that has passed every check."""
+
+    product: ProductPlan
+    measured_with: Mapping[str, Any]  # the groups that the task measures with
+    options: Options
+    tracker: TrackerConfig
+    axes: dict[str, Any]  # where the run stands in its task's tables
+    protocol: str  # empty for a task without one
+    settings: dict[str, Any]  # what differs from the composed default
+    command: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the result depends on beside the product, and the product's id."""
+        measured = {name: group.identity() for name, group in self.measured_with.items()}
+        return {"product": self.product.product_id, **measured, "profile": self.product.profile}
+
+    @property
+    def cell_id(self) -> str:
+        """Names the run up to its seed, and to measures that touch no other."""
+        measured = {
+            name: {key: value for key, value in group.identity().items() if key not in group.ADDED}
+            for name, group in self.measured_with.items()
+        }
+        return content_key({"product": self.product.cell_id, **measured, "profile": self.product.profile})
+
+    @property
+    def run_id(self) -> str:
+        """Names the run: the words of its product and its protocol, and a hash of the identity."""
+        words = self.product.product_id.split("_")[:-2]
+        measured = [self.protocol] if self.protocol else []
+        return "_".join([*words, *measured, f"seed{self.options.seed}", content_key(self.identity)[:10]])
+
+
+def plan_run(config: DictConfig, choices: Mapping[str, str], words: Sequence[str]) -> Plan:
+    """Check a composed config and name the run.
+
+    `choices` are the chosen option of each group, `words` those that the user (or a sweep) gave for this run.
+    Raises UserError, one line, for the first thing that is wrong.
+    """
+    composition = Composition(config, choices, words)
+    _refuse_foreign_preset(choices)
+    given = given_values(words)
+    _refuse_names(given)
+    names = {field.name for field in fields(Options)}
+    options: Options = typed(Options, {key: config[key] for key in config if key in names}, "")
+    product = plan_product(composition, given, options.seed, Path(options.data_root))
+    _refuse_unused(product, given)
+    task = task_module(product.info.task)
+    protocol = str(choices["protocol"]) if "protocol" in task.MEASURED_WITH else ""
+    plan = Plan(
+        product=product,
+        measured_with={name: product.groups[name] for name in task.MEASURED_WITH},
+        options=options,
+        tracker=typed(TrackerConfig, config.tracker, "tracker"),
+        axes={axis: product.labels[word] for axis, word in task.TABLE.items()},
+        protocol=protocol,
+        settings=_settings(composition, product, set(task.TABLE.values())),
+        command=" ".join(["python run.py", *without_places(words)]),
+    )
+    _check_ipc(product)
+    return plan
+
+
+def _settings(composition: Composition, product: ProductPlan, labelled: set[str]) -> dict[str, Any]:
+    """What differs from the composed default, and the options of groups that stand on no axis."""
+    default = default_composition(composition)
+    config, groups = typed_groups(default, (), product.groups)
+    settings = settings_between({"method": product.config, **product.groups}, {"method": config, **groups})
+    plain_choices = compose([f"method='{product.name}'"]).choices
+    for name in sorted(product.reachable - labelled - {"protocol"}):
+        if composition.choices[name] != plain_choices[name]:
+            settings[name] = composition.choices[name]
+    return settings
+
+
+def _refuse_foreign_preset(choices: Mapping[str, str]) -> None:
+    """A preset lies in the folder of its method: ``datadam/repo``."""
+    preset, method = choices.get("preset", "none"), choices["method"]
+    owner = preset.split("/")[0]
+    if preset != "none" and owner != method:
+        raise UserError(f"preset={preset}: settings of method={owner}, not of method={method}")
+
+
+def _refuse_names(given: Mapping[str, Any]) -> None:
+    """An option's name stands in tables, so it is not a setting; only a network may be named by hand."""
+    for key, value in given.items():
+        group, _, field = key.partition(".")
+        if field == "name" and group in (*GROUPS, "method") and group != "student":
+            raise UserError(
+                f"{key}={value}: the name of an option cannot be set; choose one with {group}=..."
+            )
+
+
+def _refuse_unused(product: ProductPlan, given: Mapping[str, Any]) -> None:
+    for key, value in given.items():
+        group = key.split(".")[0].split("/")[0]
+        if group in GROUPS and group not in {*product.reachable, "profile", "tracker"}:
+            uses = ", ".join(sorted(product.reachable))
+            raise UserError(f"{key}={value}: method={product.name} does not use {group} (it uses: {uses})")
+
+
+def _check_ipc(product: ProductPlan) -> None:
+    if "ipc" in product.groups and "dataset" in product.groups:
+        wanted, smallest = product.groups["ipc"].images_per_class, product.groups["dataset"].smallest_class
+        allowed = (
+            f"at most {smallest}, the training images of the smallest class of {product.labels['dataset']}"
+        )
+        require(smallest == 0 or wanted <= smallest, "ipc.images_per_class", wanted, allowed)

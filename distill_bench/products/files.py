@@ -1,0 +1,77 @@
+"""Products on disk: one safetensors file, whole and self-contained, which says what it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill_bench.errors import UserError
+from distill_bench.files import Damaged, load_tensors, read_header, save_tensors
+
+__all__ = ["RECORD", "load_product", "product_class", "save_product"]
+
+SCHEMA = 1
+RECORD = "product.json"
+
+
+def product_class(kind: str) -> Any:
+    """The class of a kind of product: `synthetic_set` -> `products.synthetic_set.SyntheticSet`."""
+    module = import_module(f"distill_bench.products.{kind}")
+    return getattr(module, kind.title().replace("_", ""))
+
+
+def save_product(path: Path, kind: str, product: Any, about: Mapping[str, Any]) -> str:
+    """Write the product with what it is and what made it; returns the digest of its content."""
+    return save_tensors(path, product.tensors(), {"schema": SCHEMA, "kind": kind, **about})
+
+
+def load_product(path: Path | str, device: torch.device | str = "cpu") -> Any:
+    """The product in a file, in the folder of a product, or of a run that measured it (``products/`` beside
+    ``runs/``).
+
+    A `SyntheticSet` or `ReducedMixtures`, its tensors on `device`. UserError, one line, for a file that is
+    missing, damaged, or no product of this layout.
+    """
+    file = _file_of(Path(path))
+    try:
+        about = read_header(file)["about"]
+        if about.get("schema") != SCHEMA or "kind" not in about:
+            raise UserError(f"{file}: no product of this version (its header: {', '.join(about)})")
+        return product_class(about["kind"]).from_tensors(load_tensors(file), torch.device(device))
+    except FileNotFoundError:
+        raise UserError(f"{file}: there is no such product") from None
+    except Damaged as damage:
+        raise UserError(f"{damage}; was it made by an earlier version?") from None
+
+
+def _file_of(path: Path) -> Path:
+    """The product's file, by the record in its folder."""
+    if path.is_file():
+        return path
+    if (path / "result.json").is_file() and not (path / RECORD).is_file():
+        content = _record(path / "result.json")
+        product = content.get("product")
+        if not isinstance(product, dict):
+            raise UserError(f"{path}: a run of an earlier layout, whose product stands in it; run it again")
+        path = path.parent.parent / "products" / str(product["id"])
+    if not path.is_dir():
+        raise UserError(
+            f"{path}: there is no such product; want its file, its folder, or the folder of a run"
+        )
+    if not (path / RECORD).is_file():
+        raise UserError(f"{path}: holds no {RECORD}, so no whole product")
+    return path / str(_record(path / RECORD)["file"])
+
+
+def _record(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        assert isinstance(content, dict)
+    except (ValueError, AssertionError):
+        raise UserError(f"{file}: not a whole record") from None
+    return content

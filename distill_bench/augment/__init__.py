@@ -11,12 +11,14 @@ from distill_bench.augment.operations import (
     saturation,
     scale,
 )
+from distill_bench.augment.siamese import Siamese, siamese
 from distill_bench.augment.strategy import FAMILIES, UNIFORMS, Draw, apply, draw, draw_families, parameters
 
 __all__ = [
     "FAMILIES",
     "UNIFORMS",
     "Draw",
+    "Siamese",
     "apply",
     "brightness",
     "color",
@@ -30,4 +32,5 @@ __all__ = [
     "rotate",
     "saturation",
     "scale",
+    "siamese",
 ]

@@ -1,8 +1,9 @@
 """Students: the networks of the literature, and any model of timm."""
 
 from distill_bench.models.alexnet import AlexNet
-from distill_bench.models.build import build
+from distill_bench.models.build import build, for_data
 from distill_bench.models.convnet import ConvNet, depth_for
+from distill_bench.models.flat import flat_parameter
 from distill_bench.models.foreign import TimmNetwork
 from distill_bench.models.initial import Randomiser, flatten_parameters, reinitialise
 from distill_bench.models.network import Features, Network
@@ -21,6 +22,8 @@ __all__ = [
     "TimmNetwork",
     "build",
     "depth_for",
+    "flat_parameter",
     "flatten_parameters",
+    "for_data",
     "reinitialise",
 ]

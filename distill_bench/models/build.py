@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,7 +14,10 @@ from distill_bench.models.foreign import TimmNetwork
 from distill_bench.models.resnet import ResNet18, ResNetAP10
 from distill_bench.models.vgg import VGG11
 
-__all__ = ["build"]
+if TYPE_CHECKING:
+    from distill_bench.data import ImageDataset
+
+__all__ = ["build", "for_data"]
 
 
 def build(config: StudentConfig, *, channels: int, num_classes: int, resolution: int) -> nn.Module:
@@ -28,6 +31,12 @@ def build(config: StudentConfig, *, channels: int, num_classes: int, resolution:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # the layers' constructors draw from it
         return _named(config, channels=channels, num_classes=num_classes, resolution=resolution)
+
+
+def for_data(config: StudentConfig, data: ImageDataset) -> nn.Module:
+    """The network that `config` names, for the images and the classes of `data`; see `build`."""
+    shape = {"channels": data.channels, "num_classes": data.num_classes, "resolution": data.resolution}
+    return build(config, **shape)
 
 
 def _named(config: StudentConfig, **shape: Any) -> nn.Module:

@@ -134,7 +134,8 @@ def typed_groups(
         group, _, field = key.partition(".")
         if group in groups and field in groups[group].unused():
             option = composition.choices[group]
-            raise UserError(f"{key}: {group}={option} does not use it")
+            fields = ", ".join(sorted(groups[group].identity().keys() - {"name"})) or "none"
+            raise UserError(f"{key}: not used by {group}={option}; it uses: {fields}")
     return config, groups
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from distill_bench.reporting.axes import Axes, axes_key, describe, parts, varying, words
 from distill_bench.reporting.cells import FULL
-from distill_bench.reporting.naming import Naming
+from distill_bench.reporting.naming import Naming, together
 from distill_bench.reporting.numbers import gain, heading
 from distill_bench.reporting.row import Row
 
@@ -77,7 +77,7 @@ class Pivot:
 
 
 def pivots(rows: Iterable[Row]) -> list[Pivot]:
-    """The measured rows, laid out; the order of `rows` is kept in lines and columns.
+    """The measured rows, laid out; the order of `rows` is kept, the lines of a method stand together.
 
     The accuracy on the whole training set is a line of the section of accuracies, repeated in every column it
     belongs to.
@@ -99,7 +99,7 @@ def _pivot(rows: Sequence[Row]) -> Pivot:
     naming = Naming(rows)
     pivot = Pivot(family, rows[0].protocol, rows[0].profile, naming.above, columns)
     column_of = dict(zip(problems, columns, strict=True))
-    for row in ours:
+    for row in together(ours):
         line = _section(pivot, row.metric, row.facets).lines.setdefault(naming(row), {})
         line[column_of[axes_key(_problem(row))]] = row
     for row in ceilings:

@@ -9,7 +9,7 @@ from distill_bench.reporting.axes import Settings, setting_words, shared_setting
 from distill_bench.reporting.cells import FULL
 from distill_bench.reporting.row import Row
 
-__all__ = ["Naming"]
+__all__ = ["Naming", "together"]
 
 
 class Naming:
@@ -41,3 +41,11 @@ class Naming:
     def _shown(self, row: Row) -> Mapping[str, Any]:
         names = self._names.get(row.method, {})
         return {name: row.settings.get(name, "default") for name in names}
+
+
+def together(rows: Iterable[Row]) -> list[Row]:
+    """The rows in their order, but for those of one method, which follow one another."""
+    methods: dict[str, list[Row]] = {}
+    for row in rows:
+        methods.setdefault(row.method, []).append(row)
+    return [row for group in methods.values() for row in group]

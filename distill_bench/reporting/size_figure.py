@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from distill_bench.reporting.axes import Axes, axes_key, describe
 from distill_bench.reporting.cells import FULL
 from distill_bench.reporting.figures import PALETTE, save_figure
-from distill_bench.reporting.naming import Naming
+from distill_bench.reporting.naming import Naming, together
 from distill_bench.reporting.numbers import heading
 from distill_bench.reporting.reference import Reference
 from distill_bench.reporting.results import Result
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["accuracy_against_ipc", "accuracy_of_table", "error_against_components"]
 
+_PANEL = (4.2, 3.1)  # inches
 _MARKERS = "osD^vP*X<>"
 _LETTER, _HANDLE = 0.078, 0.6  # inches of a letter of the legend, and of its handle with the space around it
 
@@ -57,17 +58,22 @@ def error_against_components(
 class Panel:
     """What one panel shows: a line for each method, a row for each size."""
 
-    rest: Axes  # the axes but the size
+    axis: str  # that of the size
+    rest: Axes  # the other axes
     metric: str
     protocol: str
     profile: str
     ceiling: float | None  # the accuracy on the whole training set
-    rows: list[tuple[int, Row]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
     @property
     def sizes(self) -> list[int]:
         """All sizes, in their order."""
-        return sorted({size for size, _ in self.rows})
+        return sorted({self.size(row) for row in self.rows})
+
+    def size(self, row: Row) -> int:
+        """The size of the product of `row`."""
+        return int(row.axes[self.axis])
 
     @property
     def title(self) -> str:
@@ -75,11 +81,17 @@ class Panel:
         words = [describe(self.rest), self.protocol, f"profile {self.profile}" if self.profile else ""]
         return " · ".join(filter(None, words))
 
-    def lines(self, naming: Naming) -> dict[str, dict[int, Row]]:
+    @property
+    def naming(self) -> Naming:
+        """The names of the lines."""
+        return Naming(self.rows)
+
+    def lines(self) -> dict[str, dict[int, Row]]:
         """The row of each size, by the name of the line."""
         lines: dict[str, dict[int, Row]] = {}
-        for size, row in self.rows:
-            lines.setdefault(naming(row), {})[size] = row
+        naming = self.naming
+        for row in together(self.rows):
+            lines.setdefault(naming(row), {})[self.size(row)] = row
         return lines
 
 
@@ -88,37 +100,35 @@ def _against(path: Path, table: Sequence[Row], metrics: Sequence[str], axis: str
     panels = _panels(table, metrics, axis)
     if not panels:
         return False
-    drawn = [row for panel in panels for _, row in panel.rows]
-    naming = Naming(drawn)
-    names = list(dict.fromkeys(naming(row) for row in drawn))
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines()))
 
-    def draw(figure: Figure, axes: list[Plot]) -> None:
-        for place, panel in zip(axes, panels, strict=True):
-            _lines(place, panel.lines(naming), names, panel.sizes)
+    def draw(figure: Figure, plots: list[Plot]) -> None:
+        for plot, panel in zip(plots, panels, strict=True):
+            _lines(plot, panel.lines(), names, panel.sizes)
             if panel.ceiling is not None:
-                place.axhline(panel.ceiling, color="#777777", linestyle="--", linewidth=1, zorder=1)
-            _dress(place, panel)
-            place.set_xlabel(label)
-        papers = any(row.paper is not None for row in drawn)
-        if naming.above:
-            figure.suptitle(naming.above, fontsize=9, color="#555555")
+                plot.axhline(panel.ceiling, color="#777777", linestyle="--", linewidth=1, zorder=1)
+            _dress(plot, panel)
+            shared = textwrap.fill(panel.naming.above, int(_PANEL[0] / _LETTER))
+            plot.set_xlabel(f"{label}\n{shared}" if shared else label)
+        papers = any(row.paper is not None for panel in panels for row in panel.rows)
         _legend(figure, names, papers, any(panel.ceiling is not None for panel in panels))
 
-    return save_figure(path, len(panels), (4.2, 3.1), draw)
+    return save_figure(path, len(panels), _PANEL, draw)
 
 
 def _panels(table: Sequence[Row], metrics: Sequence[str], axis: str) -> list[Panel]:
     panels: dict[tuple[object, ...], Panel] = {}
     for row in table:
-        size = row.axes.get(axis)
-        if row.mean is None or row.metric not in metrics or row.facets or not isinstance(size, int):
-            continue
-        if row.axes.get("student") != row.axes.get("distiller"):
+        wanted = row.mean is not None and row.metric in metrics and not row.facets
+        own = row.axes.get("student") == row.axes.get("distiller")
+        if not (wanted and own and isinstance(row.axes.get(axis), int)):
             continue
         rest = {name: value for name, value in row.axes.items() if name != axis}
         place = (row.metric, row.protocol, row.profile)
-        panel = panels.setdefault((axes_key(rest), *place), Panel(rest, *place, _ceiling(table, rest, row)))
-        panel.rows.append((size, row))
+        panel = panels.setdefault(
+            (axes_key(rest), *place), Panel(axis, rest, *place, _ceiling(table, rest, row))
+        )
+        panel.rows.append(row)
     return list(panels.values())
 
 
@@ -126,11 +136,11 @@ def _lines(
     axes: Plot, lines: Mapping[str, Mapping[int, Row]], names: Sequence[str], sizes: Sequence[int]
 ) -> None:
     """Every method a little aside of the next, so that bars do not hide one another."""
-    for name, measured in lines.items():
+    for name, line in lines.items():
         index = names.index(name)
         colour, marker, dash = _look(index)
         aside = 0.25 * ((index + 0.5) / len(names) - 0.5)
-        ours = [(sizes.index(size) + aside, row) for size, row in sorted(measured.items())]
+        ours = [(sizes.index(size) + aside, row) for size, row in sorted(line.items())]
         xs, bars = [x for x, _ in ours], [row.std or 0.0 for _, row in ours]
         means = [row.mean or 0.0 for _, row in ours]
         axes.errorbar(
@@ -176,7 +186,7 @@ def _ceiling(table: Sequence[Row], problem: Axes, row: Row) -> float | None:
 
 
 def _dress(axes: Plot, panel: Panel) -> None:
-    sizes, values = panel.sizes, [row.mean for _, row in panel.rows if row.mean]
+    sizes, values = panel.sizes, [row.mean for row in panel.rows if row.mean]
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.set_xlim(-0.4, len(sizes) - 0.6)
     axes.set_ylabel(heading(panel.metric))

@@ -185,11 +185,11 @@ def _ipc_words(spec: ProductSpec) -> list[str]:
 
 
 def _differences(config: DictConfig, default: DictConfig, groups: Collection[str]) -> dict[str, Any]:
-    changes = {}
+    changes: dict[str, Any] = {}
     for name in groups:
         values, defaults = OmegaConf.to_container(config[name], resolve=True), default[name]
         assert isinstance(values, dict)
-        changes |= {f"{name}.{k}": v for k, v in values.items() if k not in defaults or defaults[k] != v}
+        changes |= {f"{name}.{k!s}": v for k, v in values.items() if k not in defaults or defaults[k] != v}
     return changes
 
 

@@ -42,7 +42,9 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
     try:
         temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # some writers make a file of their own
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         move(temporary, path)

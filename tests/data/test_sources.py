@@ -218,12 +218,13 @@ def test_a_class_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch
         split_folders(tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every folder")
 @pytest.mark.parametrize("folder", ["train", "train/pear"])
 def test_a_folder_without_permissions_is_named(tmp_path: Path, folder: str) -> None:
     picture_folder(tmp_path)
     (tmp_path / folder).chmod(0)
     try:
+        if os.access(tmp_path / folder, os.R_OK):
+            pytest.skip("this user may read every folder")
         with pytest.raises(UserError, match=f"{folder}.*: cannot be read"):
             split_folders(tmp_path)
     finally:

@@ -102,5 +102,5 @@ def test_two_methods_of_one_name_are_an_error(tmp_path: Path, monkeypatch: pytes
         (tmp_path / "methods" / family).mkdir(parents=True)
         (tmp_path / "methods" / family / "dm.py").touch()
     monkeypatch.setattr("distill_bench.catalogue._PACKAGE", tmp_path)
-    with pytest.raises(UserError, match=r"method=dm: two files .* methods\.one\.dm .* methods\.other\.dm"):
+    with pytest.raises(UserError, match=r"method=dm: two files .*methods\.one\.dm .*methods\.other\.dm"):
         method_files()

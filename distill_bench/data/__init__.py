@@ -1,7 +1,7 @@
-"""Images: located, decoded once, normalised or whitened, and given out by index, class or batch.
+"""Data sets of images: where they lie, how they are decoded and transformed; access by index, class, batch.
 
-Importing this package is cheap: a public name is loaded when it is first used, so that the application can
-look whether data are there (`distill_bench.data.locate`) before anything heavy is imported.
+This package is cheap to import: a public name is loaded when it is first used. So the application can look
+whether data are there (`distill_bench.data.locate`) before anything heavy is imported.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distill_bench.data.normalise import Normalise, per_image_statistics, pixel_statistics
     from distill_bench.data.split import ResidentSplit, Split, Transform, hold_out
     from distill_bench.data.streamed import StreamedSplit
+    from distill_bench.data.transforms import transform_from
     from distill_bench.data.whiten import Whiten, fit_zca
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "per_image_statistics",
     "pixel_statistics",
+    "transform_from",
 ]
 
 _MODULES = {
@@ -36,6 +38,7 @@ _MODULES = {
     "normalise": ("Normalise", "per_image_statistics", "pixel_statistics"),
     "split": ("ResidentSplit", "Split", "Transform", "hold_out"),
     "streamed": ("StreamedSplit",),
+    "transforms": ("transform_from",),
     "whiten": ("Whiten", "fit_zca"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

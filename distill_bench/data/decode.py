@@ -8,26 +8,29 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from distill_bench.errors import UserError
 from distill_bench.progress import progress_bar
 
-__all__ = ["Shape", "cpus", "decode", "decode_all", "decode_some"]
+__all__ = ["DECODER", "Shape", "cpus", "decode", "decode_all", "decode_files"]
 
+DECODER = 2  # raised when `decode` gives other pixels than before, so that cached ones are made anew
 CHUNK = 256  # files a worker decodes at a time
 FEW = 4000  # up to so many files, worker processes cost more than they save
+BITS_PER_SAMPLE = 258  # the TIFF tag
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What files are decoded to (C x side x side), and the height and width that each must have, if any."""
+    """The form of decoded files (C x side x side), and the height and width that each must have, if any."""
 
     channels: int
     side: int
@@ -35,14 +38,20 @@ class Shape:
 
 
 def decode(path: str, shape: Shape) -> np.ndarray:
-    """One image file as uint8 (C, side, side): the shorter side scaled to `side` (bilinear, antialiased), the
-    centre cropped; grey or RGB by the number of channels.
+    """One image file as uint8 (C, side, side).
 
-    Raises UserError, naming the file, if it is not a whole image, or not `shape.native` pixels a side.
+    The image is turned upright, as its EXIF orientation says. 16-bit grey is scaled to 8 bits: the value over
+    257, rounded. Transparent pixels are blended over white. Then the image becomes grey or RGB by the number
+    of channels, its shorter side is scaled to `side` (bilinear, antialiased), and its centre is cropped.
+
+    Raises UserError, naming the file, if it is not a whole image, is of more than 16 bits or of
+    floating-point numbers, or has not `shape.native` pixels a side.
     """
     try:
         with Image.open(path) as file:
-            image = file.convert("L" if shape.channels == 1 else "RGB")
+            file.load()
+            image = _over_white(_eight_bits(_upright(file), path))
+            image = image.convert("L" if shape.channels == 1 else "RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a whole image ({error})") from None
     width, height = image.size
@@ -52,7 +61,7 @@ def decode(path: str, shape: Shape) -> np.ndarray:
     return pixels[None] if shape.channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def decode_some(paths: Sequence[str], shape: Shape) -> np.ndarray:
+def decode_files(paths: Sequence[str], shape: Shape) -> np.ndarray:
     """Several files, one after another: uint8 (N, C, side, side)."""
     images = np.empty((len(paths), shape.channels, shape.side, shape.side), np.uint8)
     for i, path in enumerate(paths):
@@ -68,12 +77,12 @@ def decode_all(name: str, paths: Sequence[str], shape: Shape) -> np.ndarray:
     """
     images = np.empty((len(paths), shape.channels, shape.side, shape.side), np.uint8)
     chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
-    done = 0
+    count = 0
     with progress_bar(name, len(paths)) as bar:
-        for decoded in _decoded(chunks, shape, workers=cpus() if len(paths) > FEW else 1):
-            images[done : done + len(decoded)] = decoded
-            done += len(decoded)
-            bar.update(done)
+        for chunk in _decoded(chunks, shape, workers=cpus() if len(paths) > FEW else 1):
+            images[count : count + len(chunk)] = chunk
+            count += len(chunk)
+            bar.update(count)
     return images
 
 
@@ -84,16 +93,50 @@ def cpus() -> int:
 
 def _decoded(chunks: Sequence[Sequence[str]], shape: Shape, workers: int) -> Iterator[np.ndarray]:
     if workers == 1 or multiprocessing.current_process().daemon:  # daemons may have no children
-        yield from map(decode_some, chunks, repeat(shape))
+        yield from map(decode_files, chunks, repeat(shape))
         return
     # spawned, not forked: the parent has threads; interrupts are the parent's to handle
     context = multiprocessing.get_context("spawn")
     ignore = (signal.SIGINT, signal.SIG_IGN)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=signal.signal, initargs=ignore)
     try:
-        yield from pool.map(decode_some, chunks, repeat(shape))
+        yield from pool.map(decode_files, chunks, repeat(shape))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned and mirrored as its EXIF orientation says; unreadable EXIF says nothing."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return image
+    return image if orientation == 1 else ImageOps.exif_transpose(image)
+
+
+def _eight_bits(image: Image.Image, path: str) -> Image.Image:
+    """Grey of 16 bits as grey of 8 bits, other images unchanged; UserError for deeper ones."""
+    allowed = "8-bit images and 16-bit grey are allowed"
+    if image.mode == "F":
+        raise UserError(f"{path}: holds floating-point numbers (mode F); {allowed}")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
+    if bits > 16 or values.min() < 0 or values.max() > 65535:
+        span = f"{bits} bits, {values.min()} to {values.max()}"
+        raise UserError(f"{path}: holds integers beyond 16 bits (mode {image.mode}; {span}); {allowed}")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """The image over a white ground, where any pixel is transparent; else unchanged."""
+    if not image.has_transparency_data:
+        return image
+    layers = image.convert("RGBA")
+    if layers.getchannel("A").getextrema() == (255, 255):
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers)
 
 
 def _resized(image: Image.Image, side: int) -> Image.Image:
@@ -101,8 +144,8 @@ def _resized(image: Image.Image, side: int) -> Image.Image:
     if (width, height) == (side, side):
         return image
     short, long = min(width, height), max(width, height)
-    scaled = int(side * long / short)
-    width, height = (side, scaled) if width <= height else (scaled, side)
+    longer = int(side * long / short)
+    width, height = (side, longer) if width <= height else (longer, side)
     image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - side) / 2), round((height - side) / 2)
     return image.crop((left, top, left + side, top + side))

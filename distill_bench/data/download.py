@@ -1,5 +1,4 @@
-"""Downloads, through torchvision's helpers: checked by digest, into a folder of their own, then moved into
-place."""
+"""Downloads through torchvision: checked by digest, unpacked in a folder of their own, then moved."""
 
 from __future__ import annotations
 
@@ -46,9 +45,9 @@ ARCHIVES = {  # source, with the shorter side where there are several: url, MD5,
 
 
 def download(config: DatasetConfig, data_root: Path) -> Location:
-    """Fetch the absent files of `config` into `data_root`, and say where they lie.
+    """Fetch the absent files of `config` into `data_root`; their location.
 
-    Other processes that want the same files meanwhile wait. A whole folder appears at once or not at all; an
+    Other processes that want the same files wait meanwhile. A whole folder appears at once or not at all; an
     archive that was fetched before an interruption is not fetched again. UserError, one line, on any failure.
     """
     data_root.mkdir(parents=True, exist_ok=True)

@@ -18,14 +18,20 @@ UNSIGNED_BYTE = 0x08
 
 
 def read_idx(folder: Path, name: str) -> torch.Tensor:
-    """The uint8 tensor in `folder/name` or `folder/name.gz`; UserError, naming the file, if it is absent or
-    not whole. Format: two zero bytes, the type, the number of axes, each axis as a big-endian int32, the
-    values."""
+    """The uint8 tensor in `folder/name` or `folder/name.gz`.
+
+    Format: two zero bytes, the type, the number of axes, each axis as a big-endian int32, the values.
+    UserError, naming the file, if it is absent or not whole.
+    """
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
         raise UserError(f"{folder / name}[.gz]: missing")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    try:
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a whole gzip file ({error})") from None
     if len(content) < 4 or content[:3] != bytes([0, 0, UNSIGNED_BYTE]):

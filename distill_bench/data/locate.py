@@ -42,22 +42,17 @@ class Location:
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """What is known of a source before its files are read."""
+    """The facts of a source that hold before its files are read."""
 
-    folders: tuple[
-        str, ...
-    ]  # where it is looked for under data_root, unless `DatasetConfig.folder` says where
-    layouts: tuple[
-        tuple[str, str, Layout], ...
-    ]  # (folder in there, a file or folder that must be in it, layout)
+    folders: tuple[str, ...]  # the places under data_root, unless `DatasetConfig.folder` names one
+    layouts: tuple[tuple[str, str, Layout], ...]  # (folder in there, what must be in it, layout)
     wants: str  # what to put there
     url: str = ""  # from where it is downloaded, empty: never
     shape: tuple[int, int] | None = None  # (channels, pixels a side) where all images have the same
 
 
 def _fast_ai(name: str) -> tuple[str, ...]:
-    """The folders of a fast.ai subset of ImageNet: its own archives, the largest first, then all of
-    ImageNet."""
+    """The folders of a subset of ImageNet: fast.ai's archives, the largest first, then all of ImageNet."""
     return (f"{name}2", f"{name}2-320", f"{name}2-160", "imagenet")
 
 
@@ -66,11 +61,8 @@ _CIFAR = "https://www.cs.toronto.edu/~kriz/"
 FACTS: dict[str, _Facts] = {
     "digits": _Facts(folders=("",), layouts=(("", "", Layout.bundled),), wants="scikit-learn", shape=(1, 8)),
     "fashion_mnist": _Facts(
-        folders=(
-            "fashion_mnist",
-            "FashionMNIST/raw",
-            "/usr/share/datasets/fashion-mnist",
-        ),  # the last is Debian's
+        # the last is where Debian's package puts them
+        folders=("fashion_mnist", "FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
         layouts=(("", "train-images-idx3-ubyte*", Layout.idx),),
         wants="the four IDX files `train-images-idx3-ubyte[.gz]`, ...",
         url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-labels-idx1-ubyte.gz",
@@ -125,11 +117,11 @@ FACTS: dict[str, _Facts] = {
 
 
 def locate(config: DatasetConfig, data_root: Path) -> Location:
-    """Where the files of `config` lie, in the first known layout that is there; `Layout.absent` if they are
-    not on disk but their server answers. A folder that the config names is the only one looked at.
+    """Where the files of `config` lie, and in which layout; `Layout.absent` if only their server has them.
 
-    Looks for one telling file per layout and reads none. Raises UserError, one line, if the config
-    contradicts what is known of the source, or if the files are absent and cannot be downloaded: what to put
+    The first layout that is there counts; a folder that the config names is the only place. The function
+    looks for one file per layout and reads none. It raises UserError, one line, if the config contradicts
+    the facts of the source, or if the files are absent and cannot be downloaded: the line says what to put
     where.
     """
     if config.source not in FACTS:
@@ -138,29 +130,23 @@ def locate(config: DatasetConfig, data_root: Path) -> Location:
     _check(config, facts)
     folders = (config.folder,) if config.folder else facts.folders
     for folder in (name for name in folders if _side(name) >= config.resolution):
-        for inner, telling, layout in facts.layouts:
+        for inner, pattern, layout in facts.layouts:
             path = data_root / Path(folder).expanduser() / inner
-            if layout is Layout.bundled or any(path.glob(telling)):
-                streams = layout not in ARRAYS
-                require(
-                    streams or not config.streamed,
-                    "dataset.streamed",
-                    True,
-                    f"false: {path} has no image files",
-                )
+            if layout is Layout.bundled or any(path.glob(pattern)):
+                fits = not (config.streamed and layout in ARRAYS)
+                require(fits, "dataset.streamed", config.streamed, f"false: {path} has no image files")
                 return Location(layout, path)
-    wanted = data_root / Path(folders[0]).expanduser()
-    missing = f"dataset={config.name}: no data under {wanted} (want {facts.wants})"
+    place = data_root / Path(folders[0]).expanduser()
+    line = f"dataset={config.name}: no data under {place} (want {facts.wants})"
     if config.folder or not facts.url:
-        raise UserError(missing)
+        raise UserError(line)
     if not reachable(facts.url):
-        raise UserError(f"{missing} and no network to download it ({facts.url})")
-    return Location(Layout.absent, wanted)
+        raise UserError(f"{line} and no network to download it ({facts.url})")
+    return Location(Layout.absent, place)
 
 
 def reachable(url: str, seconds: float = 3.0) -> bool:
-    """Whether the server of `url` answers for it in time. The wait is bounded whatever the name service
-    does."""
+    """Whether the server of `url` answers in time; a slow name service does not make the wait longer."""
     answers: list[bool] = []
 
     def ask() -> None:
@@ -184,15 +170,11 @@ def _side(folder: str) -> float:
 
 
 def _check(config: DatasetConfig, facts: _Facts) -> None:
-    """What can be known to be wrong without reading any file."""
+    """Raise UserError for a config that is wrong whatever the files hold."""
     if facts.shape is not None:
         channels, side = facts.shape
-        require(
-            config.channels == channels,
-            "dataset.channels",
-            config.channels,
-            f"{channels} for {config.source}",
-        )
+        allowed = f"{channels} for {config.source}"
+        require(config.channels == channels, "dataset.channels", config.channels, allowed)
         allowed = f"{side}, the size of {config.source}'s images"
         require(config.resolution == side, "dataset.resolution", config.resolution, allowed)
     both = bool(config.mean) == bool(config.std)

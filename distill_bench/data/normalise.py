@@ -18,6 +18,8 @@ class Normalise:
     `mean` and `std` hold one value per channel, of values in [0, 1].
     """
 
+    KIND = "normalise"
+
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"
     ) -> None:
@@ -29,18 +31,20 @@ class Normalise:
         return (images_NCHW.float() / 255).sub_(self.mean).div_(self.std)
 
     def forward_unit(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Floating-point images in [0, 1], as a generator draws them; differentiable, and nothing is
-        rounded."""
+        """Floating-point images in [0, 1] -> float32; differentiable, and nothing is rounded."""
         return (images_NCHW - self.mean) / self.std
 
     def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """What `forward` gave, back in [0, 1]; synthetic images may lie outside (they are not clamped)."""
+        """What `forward` gave -> values in [0, 1]; synthetic images may lie outside (nothing is clamped)."""
         return images_NCHW * self.std + self.mean
+
+    def state(self) -> dict[str, torch.Tensor | list[float] | str]:
+        """`kind`, `mean` and `std`, one number per channel; `transform_from` gives the transform back."""
+        return {"kind": self.KIND, "mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
 
 def pixel_statistics(chunks: Iterable[torch.Tensor]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation (ddof 0) per channel over all pixels of uint8 chunks (n, C, H, W), in [0,
-    1].
+    """Mean and standard deviation (ddof 0) per channel, in [0, 1], over all pixels of uint8 (n, C, H, W).
 
     Sums are exact: the result does not depend on how the images are cut into chunks.
     """

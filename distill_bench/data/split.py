@@ -28,7 +28,11 @@ class Transform(Protocol):
         ...
 
     def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """float32 -> [0, 1], for display."""
+        """float32 -> [0, 1]."""
+        ...
+
+    def state(self) -> dict[str, torch.Tensor | list[float] | str]:
+        """Plain values from which `transform_from` gives the transform back."""
         ...
 
 
@@ -38,22 +42,31 @@ class Split(ABC):
     labels: (N,) long, 0 .. K-1.
     class_counts: (K,) long, images of each class, all at least 1.
     class_indices: (K, N_max) long; row k starts with the `class_counts[k]` images of class k in order, and is
-        filled up with its first.
+        padded with its first.
     smallest_class: images of the smallest class, as a number on the host.
     """
 
-    def __init__(self, labels: torch.Tensor, num_classes: int) -> None:
-        self.labels = labels
+    def __init__(self, labels: torch.Tensor, num_classes: int, transform: Transform) -> None:
+        self.labels, self._transform = labels, transform
         self.class_counts = labels.bincount(minlength=num_classes)
         self.smallest_class = int(self.class_counts.min())
-        self.class_indices, self._filled = _by_class(labels, self.class_counts)
+        self.class_indices, self._padding = _by_class(labels, self.class_counts)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @abstractmethod
     def images(self, indices: torch.Tensor) -> torch.Tensor:
         """The images (n, C, H, W) at `indices` (n,), transformed, float32 on the device; a new tensor."""
+        return self._transform.forward(self.pixels_at(indices))
+
+    def unit(self, indices: torch.Tensor) -> torch.Tensor:
+        """The images (n, C, H, W) at `indices` (n,) in [0, 1], not transformed, float32 on the device; a new
+        tensor."""
+        return self.pixels_at(indices).float().div_(255)
+
+    @abstractmethod
+    def pixels_at(self, indices: torch.Tensor) -> torch.Tensor:
+        """The stored images (n, C, H, W) at `indices` (n,), uint8 on the device; a new tensor."""
 
     @abstractmethod
     def pixels(self, batch_size: int) -> Iterator[torch.Tensor]:
@@ -72,14 +85,14 @@ class Split(ABC):
         """
         num_classes, largest = self.class_indices.shape
         keys = torch.rand(num_classes, largest, generator=generator, device=generator.device)
-        keys = keys.to(self.labels.device).masked_fill_(self._filled, 2.0)
+        keys = keys.to(self.labels.device).masked_fill_(self._padding, 2.0)
         places = keys.topk(min(n, largest), largest=False).indices
         if n > self.smallest_class:
             uniforms = torch.rand(num_classes, n, generator=generator, device=generator.device)
             counts = self.class_counts[:, None]
-            repeated = (uniforms.to(counts.device) * counts).long().minimum(counts - 1)
-            padded = torch.nn.functional.pad(places, (0, n - places.shape[1]))
-            places = torch.where(counts >= n, padded, repeated)
+            repeats = (uniforms.to(counts.device) * counts).long().minimum(counts - 1)
+            places = torch.nn.functional.pad(places, (0, n - places.shape[1]))
+            places = torch.where(counts >= n, places, repeats)
         return self.class_indices.gather(1, places)
 
 
@@ -89,12 +102,12 @@ class ResidentSplit(Split):
     def __init__(
         self, images: torch.Tensor, labels: torch.Tensor, num_classes: int, transform: Transform
     ) -> None:
-        super().__init__(labels, num_classes)
-        self._pixels, self._transform = images, transform
+        super().__init__(labels, num_classes, transform)
+        self._pixels = images
 
-    def images(self, indices: torch.Tensor) -> torch.Tensor:
-        """The images (n, C, H, W) at `indices` (n,), transformed, float32 on the device; a new tensor."""
-        return self._transform.forward(self._pixels[indices])
+    def pixels_at(self, indices: torch.Tensor) -> torch.Tensor:
+        """The stored images (n, C, H, W) at `indices` (n,), uint8 on the device; a new tensor."""
+        return self._pixels[indices]
 
     def pixels(self, batch_size: int) -> Iterator[torch.Tensor]:
         """All stored images in order, uint8 (n, C, H, W), in batches."""
@@ -102,21 +115,21 @@ class ResidentSplit(Split):
 
 
 def hold_out(split: Split, per_class: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (kept, held), each sorted: held has `per_class` random images of every class, kept all others.
+    """Indices (rest, holdout), each sorted: the holdout has `per_class` random images of every class.
 
-    Follows from the generator alone. UserError unless every class keeps at least one image.
+    They follow from the generator alone. UserError unless at least one image of every class is in the rest.
     """
     allowed = f"from 1 to {split.smallest_class - 1}: the smallest class has {split.smallest_class} images"
     require(1 <= per_class < split.smallest_class, "images held out per class", per_class, allowed)
-    held = torch.zeros(len(split), dtype=torch.bool, device=split.labels.device)
-    held[split.sample_per_class(per_class, generator).flatten()] = True
-    return (~held).nonzero().flatten(), held.nonzero().flatten()
+    in_holdout = torch.zeros(len(split), dtype=torch.bool, device=split.labels.device)
+    in_holdout[split.sample_per_class(per_class, generator).flatten()] = True
+    return (~in_holdout).nonzero().flatten(), in_holdout.nonzero().flatten()
 
 
 def _by_class(labels: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (K, N_max) of each class's images, and where that table is only filled up."""
+    """Indices (K, N_max) of each class's images, and the mask (K, N_max) of that table's padding."""
     order = labels.argsort(stable=True)
     starts = counts.cumsum(0) - counts
     place = torch.arange(int(counts.max()), device=labels.device)
-    filled = place >= counts[:, None]
-    return order[starts[:, None] + place.where(~filled, 0)], filled
+    padding = place >= counts[:, None]
+    return order[starts[:, None] + place.where(~padding, 0)], padding

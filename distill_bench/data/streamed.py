@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from distill_bench.data.decode import Shape, cpus, decode_some
+from distill_bench.data.decode import Shape, cpus, decode_files
 from distill_bench.data.listing import FileList
 from distill_bench.data.split import Split, Transform
 
@@ -27,19 +27,19 @@ def _pool() -> ThreadPoolExecutor:
 class StreamedSplit(Split):
     """Image files, decoded by threads into `shape` and transformed on the device.
 
-    The same face and the same values as a `ResidentSplit` of the same files. `batches` and `pixels` decode
+    Its face and its values are those of a `ResidentSplit` of the same files. `batches` and `pixels` decode
     one batch ahead. A damaged file is a UserError that names it, when it is reached.
     """
 
     def __init__(
         self, files: FileList, labels: torch.Tensor, num_classes: int, transform: Transform, shape: Shape
     ) -> None:
-        super().__init__(labels, num_classes)
-        self._files, self._transform, self._shape = files, transform, shape
+        super().__init__(labels, num_classes, transform)
+        self._files, self._shape = files, shape
 
-    def images(self, indices: torch.Tensor) -> torch.Tensor:
-        """The images (n, C, H, W) at `indices` (n,), transformed, float32 on the device; a new tensor."""
-        return self._transform.forward(self._collect(self._submit(indices.tolist())))
+    def pixels_at(self, indices: torch.Tensor) -> torch.Tensor:
+        """The stored images (n, C, H, W) at `indices` (n,), uint8 on the device; a new tensor."""
+        return self._collect(self._submit(indices.tolist()))
 
     def pixels(self, batch_size: int) -> Iterator[torch.Tensor]:
         """All stored images in order, uint8 (n, C, H, W), in batches."""
@@ -57,7 +57,7 @@ class StreamedSplit(Split):
     def _submit(self, indices: list[int] | range) -> list[Future[np.ndarray]]:
         paths = self._files.paths(indices)
         chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
-        return [_pool().submit(decode_some, chunk, self._shape) for chunk in chunks]
+        return [_pool().submit(decode_files, chunk, self._shape) for chunk in chunks]
 
     def _collect(self, parts: list[Future[np.ndarray]]) -> torch.Tensor:
         empty = np.empty((0, self._shape.channels, self._shape.side, self._shape.side), np.uint8)

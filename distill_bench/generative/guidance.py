@@ -113,7 +113,7 @@ def redraw_wrong(
             rows = (wrong & (made.labels == label)).nonzero().flatten()
             draws = [ctx.generator("redraw", attempt, row, device="cpu") for row in rows.tolist()]
             x0 = reverse(prior, made.labels[rows], rows % per_class, draws, ctx.generator_config, hook)
-            pixels = to_bytes(prior, x0, ctx.dataset.resolution)
+            pixels = to_bytes(prior, x0, ctx.dataset.resolution, made.labels[rows])
             drawn[rows], images[rows] = transform.forward(pixels), pixels.float() / 127.5 - 1
     return replace(made, images=drawn), wrong_at
 

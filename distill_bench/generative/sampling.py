@@ -17,6 +17,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from distill_bench.contract import SyntheticSet, Work
+from distill_bench.errors import UserError
 from distill_bench.generative.prior import Prior
 from distill_bench.generative.process import STEPS, betas
 from distill_bench.groups import GeneratorConfig, Sampler, Variance
@@ -89,7 +90,7 @@ def draw_set(ctx: Context, prior: Prior, hook: Hook | None = None) -> SyntheticS
             ctx.generator("sample", int(k), int(j), device="cpu") for k, j in zip(labels, places, strict=True)
         ]
         x0 = reverse(prior, labels.to(ctx.device), places.to(ctx.device), draws, config, hook)
-        pixels[rows.to(ctx.device)] = to_bytes(prior, x0, side)
+        pixels[rows.to(ctx.device)] = to_bytes(prior, x0, side, labels)
         if hook is not None:
             hook.finished(pixels[rows.to(ctx.device)].float() / 127.5 - 1, labels.to(ctx.device))
         told = part + 1
@@ -167,10 +168,20 @@ def solver(prior: Prior, config: GeneratorConfig) -> Any:
     return scheduler
 
 
-def to_bytes(prior: Prior, x0: Tensor, side: int) -> Tensor:
-    """8-bit images (B, C, side, side) of samples in the prior's space."""
+def to_bytes(prior: Prior, x0: Tensor, side: int, labels: Tensor) -> Tensor:
+    """8-bit images (B, C, side, side) of samples of `labels` (B,) in the prior's space.
+
+    UserError, naming the first class, if a value is not finite: a byte would hide it.
+    """
     with torch.no_grad():
         images = prior.to_pixels(x0)
+    finite = images.isfinite().flatten(1).all(1)
+    if not finite.all():
+        label = int(labels.to(finite.device)[~finite][0])
+        raise UserError(
+            f"sample: the images drawn for class {label} are not finite; is generator.cfg too large, or are "
+            "the generator's weights damaged?"
+        )
     if images.shape[-1] != side:
         images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

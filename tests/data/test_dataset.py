@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_the_same_content_has_the_same_fingerprint(folder: Path, tmp_path: Path)
     assert len(fingerprints) == 1
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "another resolution": {"resolution": 9},
     "grey": {"channels": 1},
     "fewer classes": {"classes": [0, 1]},
@@ -103,19 +104,63 @@ def test_a_changed_image_changes_the_fingerprint(folder: Path, tmp_path: Path) -
     assert loaded(folder_config(folder), tmp_path).fingerprint != before
 
 
-def test_chosen_classes_are_relabelled_in_their_order(folder: Path, tmp_path: Path) -> None:
+def bitmaps(root: Path, seed: int) -> None:
+    """Pictures of one size as .bmp: files of the same length, whatever their pixels are."""
+    for part in ("train", "test"):
+        for k, name in enumerate(CLASSES):
+            for i in range(2):
+                picture(root / part / name / f"{i}.bmp", 100 * seed + 10 * k + i, (8, 8))
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["resident", "streamed"])
+def test_files_replaced_by_others_of_the_same_size_are_decoded_again(tmp_path: Path, streamed: bool) -> None:
+    config = folder_config(tmp_path / "mine", streamed=streamed)
+    bitmaps(tmp_path / "mine", seed=0)
+    before = loaded(config, tmp_path)
+    images = everything(before.train)
+    bitmaps(tmp_path / "mine", seed=1)
+    after, fresh = loaded(config, tmp_path), loaded(config, tmp_path / "fresh")
+    assert not torch.equal(everything(after.train), images)
+    assert torch.equal(everything(after.train), everything(fresh.train))
+    assert after.fingerprint == fresh.fingerprint != before.fingerprint
+
+
+def test_a_copy_of_the_folder_has_the_same_fingerprints(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    for streamed in (False, True):
+        original, copy = (
+            loaded(folder_config(root, streamed=streamed), tmp_path) for root in (folder, tmp_path / "copy")
+        )
+        assert copy.fingerprint == original.fingerprint
+        assert copy.pixel_fingerprint == original.pixel_fingerprint
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_the_pixel_fingerprint_changes_with_all_but_the_transform(
+    folder: Path, tmp_path: Path, case: str
+) -> None:
+    plain, other = (loaded(folder_config(folder, **c), tmp_path) for c in ({}, CHANGES[case]))
+    same = case in ("another normalisation", "whitening")
+    assert (other.pixel_fingerprint == plain.pixel_fingerprint) == same
+
+
+def test_the_fingerprint_of_the_digits_is_as_it_was(tmp_path: Path) -> None:
+    assert loaded(named_config("digits"), tmp_path).fingerprint == "1ba542745a64d07e"
+
+
+def test_selected_classes_are_relabelled_in_their_order(folder: Path, tmp_path: Path) -> None:
     config = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    whole, chosen = (loaded(folder_config(folder, classes=c, **config), tmp_path) for c in ([], [2, 0]))
-    assert chosen.class_names == ["plum", "apple"]
-    assert chosen.num_classes == 2
+    whole, part = (loaded(folder_config(folder, classes=c, **config), tmp_path) for c in ([], [2, 0]))
+    assert part.class_names == ["plum", "apple"]
+    assert part.num_classes == 2
     for new, old in enumerate([2, 0]):
-        images = chosen.test.images((chosen.test.labels == new).nonzero().flatten())
+        images = part.test.images((part.test.labels == new).nonzero().flatten())
         assert torch.equal(images, whole.test.images((whole.test.labels == old).nonzero().flatten()))
 
 
-def test_chosen_classes_of_digits_are_relabelled() -> None:
-    whole, chosen = (loaded(named_config("digits", classes=c), Path("unused")) for c in ([], [7, 1]))
-    images = chosen.train.images((chosen.train.labels == 0).nonzero().flatten())
+def test_selected_classes_of_digits_are_relabelled() -> None:
+    whole, part = (loaded(named_config("digits", classes=c), Path("unused")) for c in ([], [7, 1]))
+    images = part.train.images((part.train.labels == 0).nonzero().flatten())
     assert torch.equal(images, whole.train.images((whole.train.labels == 7).nonzero().flatten()))
 
 
@@ -135,10 +180,10 @@ def test_whitening_is_fitted_on_the_training_images_and_once(folder: Path, tmp_p
     pixels = next(dataset.train.pixels(100))
     assert isinstance(dataset.transform, data.Whiten)
     torch.testing.assert_close(dataset.transform.matrix, data.fit_zca(pixels)["matrix"])
-    (fitted,) = (tmp_path / "cache" / "zca").glob("*.safetensors")
-    written = fitted.stat().st_mtime_ns
+    (file,) = (tmp_path / "cache" / "zca").glob("*.safetensors")
+    time = file.stat().st_mtime_ns
     loaded(folder_config(folder, zca=True), tmp_path)
-    assert fitted.stat().st_mtime_ns == written
+    assert file.stat().st_mtime_ns == time
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

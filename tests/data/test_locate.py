@@ -116,11 +116,12 @@ def test_a_config_that_cannot_be_is_named_before_any_file_is_read(tmp_path: Path
 
 
 def test_looking_imports_nothing_heavy() -> None:
-    code = "import sys; from distill_bench.data.locate import locate; print({'torch', 'numpy', 'PIL'} & set(sys.modules))"
-    found = subprocess.run(
+    imports = "import sys, distill_bench.data.locate, distill_bench.data.stamp"
+    code = f"{imports}; print({{'torch', 'numpy', 'PIL'}} & set(sys.modules))"
+    process = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == "set()"
+    assert process.stdout.strip() == "set()"
 
 
 def test_a_server_that_never_answers_costs_no_longer_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:

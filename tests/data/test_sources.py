@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,10 @@ import torch
 import torchvision
 
 from distill_bench.data import sources
-from distill_bench.data.found import Images
 from distill_bench.data.idx import read_idx
-from distill_bench.data.listing import FileList, class_folders, split_folders
+from distill_bench.data.listing import FileList, class_folders, split_folders, tiny_imagenet
 from distill_bench.data.locate import Layout, Location
+from distill_bench.data.source_images import Images
 from distill_bench.errors import UserError
 from tests.data.pictures import folder_config, loaded, named_config, picture, picture_folder
 
@@ -69,6 +71,15 @@ def test_fashion_mnist_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
         sources.fashion_mnist(Location(Layout.idx, folder))
 
 
+def test_a_label_above_the_classes_of_fashion_mnist_is_named(tmp_path: Path) -> None:
+    labels = torch.arange(60_000, dtype=torch.int32).remainder(10).to(torch.uint8)
+    labels[777] = 10
+    write_idx(tmp_path / "train-images-idx3-ubyte", torch.zeros(60_000, 28, 28, dtype=torch.uint8))
+    write_idx(tmp_path / "train-labels-idx1-ubyte", labels)
+    with pytest.raises(UserError, match=r"train-labels-\*: has label 10; must be 0 to 9"):
+        sources.fashion_mnist(Location(Layout.idx, tmp_path))
+
+
 def tiny_folder(root: Path) -> Path:
     """Two classes of Tiny ImageNet, out of alphabetical order, in the official layout."""
     for k, wnid in enumerate(("n02", "n01")):
@@ -108,6 +119,23 @@ TINY_DAMAGE = {
         lambda root: picture(root / "train/n01/images/n01_1.JPEG", 0, (63, 64)),
         "n01_1.JPEG: is 63x64",
     ),
+    "an annotation without a tab": (
+        lambda root: (root / "val/val_annotations.txt").write_text("val_0.JPEG n01\n"),
+        "val_annotations.txt: the line 'val_0.JPEG n01' has no tab",
+    ),
+    "annotations that are not UTF-8": (
+        lambda root: (root / "val/val_annotations.txt").write_bytes(b"val_0.JPEG\tn01\nval_\xff.JPEG\tn01\n"),
+        "val_annotations.txt: line 2 is not UTF-8 text",
+    ),
+    "classes that are not UTF-8": (
+        lambda root: (root / "wnids.txt").write_bytes(b"\xff\xfen\x000\x00"),
+        "wnids.txt: line 1 is not UTF-8 text",
+    ),
+    "words that are not UTF-8": (
+        lambda root: (root / "words.txt").write_bytes("n01\tgrün\n".encode("latin-1")),
+        "words.txt: line 1 is not UTF-8 text",
+    ),
+    "no words": (lambda root: (root / "words.txt").unlink(), "words.txt: missing"),
 }
 
 
@@ -118,6 +146,15 @@ def test_damage_to_tiny_imagenet_is_named(tmp_path: Path, case: str) -> None:
     with pytest.raises(UserError) as caught:
         loaded(named_config("tinyimagenet", num_classes=2, smallest_class=0), tmp_path)
     assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_blank_lines_of_tiny_imagenet_are_passed_over(tmp_path: Path) -> None:
+    root = tiny_folder(tmp_path)
+    before = tiny_imagenet(root)
+    for name in ("wnids.txt", "words.txt", "val/val_annotations.txt"):
+        (root / name).write_text((root / name).read_text() + "\n \n")
+    assert tiny_imagenet(root) == before
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
@@ -139,6 +176,59 @@ def test_a_folder_without_a_test_part_is_named(tmp_path: Path) -> None:
     (tmp_path / "test").rename(tmp_path / "holdout")
     with pytest.raises(UserError, match="neither test/ nor val/"):
         split_folders(tmp_path)
+
+
+NAMES: dict[str, tuple[str, bytes, str]] = {
+    "a file that is not UTF-8": ("file", b"apf\xe4l.png", r"pear: the name 'apf\xe4l.png' is not UTF-8"),
+    "a class that is not UTF-8": ("class", b"apf\xe4l", r"train: the name 'apf\xe4l' is not UTF-8"),
+    "a class with a line break": (
+        "class",
+        b"sour\napple",
+        r"train: the class folder 'sour\napple' has a line",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_a_name_that_cannot_be_kept_is_shown_in_one_line(tmp_path: Path, case: str) -> None:
+    kind, name, words = NAMES[case]
+    picture_folder(tmp_path)
+    source = tmp_path / "train" / "pear" / ("0.png" if kind == "file" else "")
+    try:
+        source.rename(source.parent / os.fsdecode(name))
+    except OSError:
+        pytest.skip("this file system takes only names that are UTF-8")
+    with pytest.raises(UserError) as caught:
+        split_folders(tmp_path)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_class_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture_folder(tmp_path)
+    scan = os.scandir
+
+    def refuse(folder: Path) -> Any:
+        if Path(folder).name == "pear":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"train/pear: cannot be read \(Permission denied\)$"):
+        split_folders(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["train", "train/pear"])
+def test_a_folder_without_permissions_is_named(tmp_path: Path, folder: str) -> None:
+    picture_folder(tmp_path)
+    (tmp_path / folder).chmod(0)
+    try:
+        if os.access(tmp_path / folder, os.R_OK):
+            pytest.skip("this user may read every folder")
+        with pytest.raises(UserError, match=f"{folder}.*: cannot be read"):
+            split_folders(tmp_path)
+    finally:
+        (tmp_path / folder).chmod(0o755)
 
 
 def test_files_that_are_not_images_are_passed_over(tmp_path: Path) -> None:
@@ -236,18 +326,16 @@ def test_altered_batches_of_cifar_are_named(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("kind", ["images", "files"])
-def test_choosing_classes_keeps_their_order_within_the_list(kind: str) -> None:
+def test_selecting_classes_keeps_their_order_within_the_list(kind: str) -> None:
     labels = [0, 1, 2, 0, 1, 2]
     whole: Images | FileList = (
         Images(torch.arange(6).view(6, 1, 1, 1).byte(), torch.tensor(labels))
         if kind == "images"
-        else FileList(Path(), list("012345"), [1] * 6, labels)
+        else FileList(Path(), list("012345"), list(range(10, 16)), list(range(20, 26)), labels)
     )
-    chosen = whole.only([2, 1])
-    found = (
-        chosen.images.flatten().tolist()
-        if isinstance(chosen, Images)
-        else [int(name) for name in chosen.names]
-    )
-    assert found == [1, 2, 4, 5]
-    assert torch.as_tensor(chosen.labels).tolist() == [1, 0, 1, 0]
+    part = whole.only([2, 1])
+    assert torch.as_tensor(part.labels).tolist() == [1, 0, 1, 0]
+    if isinstance(part, Images):
+        assert part.images.flatten().tolist() == [1, 2, 4, 5]
+    else:
+        assert (part.names, part.sizes, part.mtimes) == (list("1245"), [11, 12, 14, 15], [21, 22, 24, 25])

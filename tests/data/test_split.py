@@ -39,9 +39,9 @@ def test_class_indices_list_each_class_in_order_and_fill_up_with_its_first() -> 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 7, 20])
 def test_samples_are_of_their_class(n: int) -> None:
     split = random_split()
-    chosen = split.sample_per_class(n, seeded())
-    assert chosen.shape == (3, n)
-    assert torch.equal(split.labels[chosen], torch.arange(3)[:, None].expand(3, n))
+    samples = split.sample_per_class(n, seeded())
+    assert samples.shape == (3, n)
+    assert torch.equal(split.labels[samples], torch.arange(3)[:, None].expand(3, n))
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 7])
@@ -61,11 +61,9 @@ def test_a_class_that_is_too_small_is_sampled_with_replacement() -> None:
 @pytest.mark.parametrize("n", [2, 6])
 def test_every_image_of_a_class_is_as_likely(n: int) -> None:
     split, repeats = random_split(), 3000
-    drawn = torch.cat([split.sample_per_class(n, seeded(s)).flatten() for s in range(repeats)]).bincount(
-        minlength=15
-    )
+    draws = torch.cat([split.sample_per_class(n, seeded(s)).flatten() for s in range(repeats)])
     expected = repeats * n / split.class_counts[split.labels]
-    assert ((drawn - expected).abs() < 5 * expected.sqrt()).all()
+    assert ((draws.bincount(minlength=15) - expected).abs() < 5 * expected.sqrt()).all()
 
 
 def test_the_same_generator_draws_the_same() -> None:
@@ -92,9 +90,9 @@ def test_images_are_new_tensors() -> None:
 
 def test_held_out_and_kept_images_are_disjoint_whole_and_stratified() -> None:
     split = random_split()
-    kept, held = data.hold_out(split, 2, seeded())
-    assert torch.equal(torch.cat([kept, held]).sort().values, torch.arange(15))
-    assert split.labels[held].bincount().tolist() == [2, 2, 2]
+    rest, holdout = data.hold_out(split, 2, seeded())
+    assert torch.equal(torch.cat([rest, holdout]).sort().values, torch.arange(15))
+    assert split.labels[holdout].bincount().tolist() == [2, 2, 2]
 
 
 def test_holding_out_follows_from_the_generator() -> None:
@@ -126,9 +124,28 @@ def test_resident_and_streamed_images_are_equal(both: tuple[data.ImageDataset, .
     resident, streamed = (getattr(dataset, part) for dataset in both)
     assert isinstance(resident, data.ResidentSplit)
     assert isinstance(streamed, data.StreamedSplit)
-    chosen = torch.tensor([5, 0, 3, 3, 1])
+    indices = torch.tensor([5, 0, 3, 3, 1])
     assert torch.equal(resident.labels, streamed.labels)
-    assert torch.equal(resident.images(chosen), streamed.images(chosen))
+    assert torch.equal(resident.images(indices), streamed.images(indices))
+    assert torch.equal(resident.pixels_at(indices), streamed.pixels_at(indices))
+    assert torch.equal(resident.unit(indices), streamed.unit(indices))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("kind", [0, 1], ids=["resident", "streamed"])
+def test_pixels_are_as_stored_and_unit_is_their_share_of_255(
+    both: tuple[data.ImageDataset, ...], kind: int, part: str
+) -> None:
+    split = getattr(both[kind], part)
+    indices = torch.tensor([5, 0, 3, 3, 1])
+    pixels, unit = split.pixels_at(indices), split.unit(indices)
+    assert (pixels.dtype, unit.dtype) == (torch.uint8, torch.float32)
+    assert torch.equal(pixels, torch.cat(list(split.pixels(4)))[indices])
+    assert torch.equal(unit, pixels.float() / 255)
+    assert torch.equal(both[kind].transform.forward(pixels), split.images(indices))
+    pixels.zero_()
+    unit.zero_()
+    assert split.pixels_at(indices).any()
 
 
 @pytest.mark.parametrize("size", [1, 4, 15, 100])
@@ -140,8 +157,8 @@ def test_resident_and_streamed_batches_are_equal(both: tuple[data.ImageDataset, 
 
 
 def test_resident_and_streamed_samples_are_equal(both: tuple[data.ImageDataset, ...]) -> None:
-    chosen = [dataset.train.sample_per_class(4, seeded()) for dataset in both]
-    assert torch.equal(*chosen)
+    samples = [dataset.train.sample_per_class(4, seeded()) for dataset in both]
+    assert torch.equal(*samples)
 
 
 def test_no_images_at_all_can_be_asked_for(both: tuple[data.ImageDataset, ...]) -> None:

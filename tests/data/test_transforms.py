@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from distill_bench import data
 from distill_bench.data import whiten as module
+from distill_bench.files import load_tensors, save_tensors
 
 EPSILON = module.EPSILON
 
@@ -34,11 +37,11 @@ def whitening(images: torch.Tensor) -> data.Whiten:
 
 
 def test_normalised_pixels_follow_the_formula(images: torch.Tensor) -> None:
-    found = data.Normalise([0.4, 0.5, 0.6], [0.2, 0.3, 0.1]).forward(images)
+    normal = data.Normalise([0.4, 0.5, 0.6], [0.2, 0.3, 0.1]).forward(images)
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.3, 0.1])
-    wanted = (images / 255 - mean[:, None, None]) / std[:, None, None]
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, wanted)
+    expected = (images / 255 - mean[:, None, None]) / std[:, None, None]
+    assert normal.dtype == torch.float32
+    torch.testing.assert_close(normal, expected)
 
 
 def test_denormalising_gives_the_pixels_back(images: torch.Tensor) -> None:
@@ -47,9 +50,9 @@ def test_denormalising_gives_the_pixels_back(images: torch.Tensor) -> None:
 
 
 def test_normalising_by_the_pixel_statistics_gives_mean_0_and_deviation_1(images: torch.Tensor) -> None:
-    found = data.Normalise(*data.pixel_statistics([images])).forward(images).double()
-    torch.testing.assert_close(found.mean((0, 2, 3)), torch.zeros(3).double(), atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.std((0, 2, 3), correction=0), torch.ones(3).double(), atol=1e-5, rtol=0)
+    normal = data.Normalise(*data.pixel_statistics([images])).forward(images).double()
+    torch.testing.assert_close(normal.mean((0, 2, 3)), torch.zeros(3).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normal.std((0, 2, 3), correction=0), torch.ones(3).double(), atol=1e-5, rtol=0)
 
 
 def test_statistics_do_not_depend_on_the_chunks(images: torch.Tensor) -> None:
@@ -67,8 +70,8 @@ def test_whitened_covariance_has_the_eigenvalues_s_over_s_plus_epsilon(
     images: torch.Tensor, whitening: data.Whiten
 ) -> None:
     s, u = torch.linalg.eigh(covariance(images / 255))
-    wanted = (u * (s / (s + EPSILON))) @ u.T
-    torch.testing.assert_close(covariance(whitening.forward(images)), wanted, atol=1e-5, rtol=0)
+    expected = (u * (s / (s + EPSILON))) @ u.T
+    torch.testing.assert_close(covariance(whitening.forward(images)), expected, atol=1e-5, rtol=0)
 
 
 def test_the_whitening_matrix_is_symmetric_and_inverts_the_regularised_covariance(
@@ -76,8 +79,8 @@ def test_the_whitening_matrix_is_symmetric_and_inverts_the_regularised_covarianc
 ) -> None:
     w = whitening.matrix.double()
     torch.testing.assert_close(w, w.T, atol=1e-6, rtol=0)
-    wanted = torch.linalg.inv(covariance(images / 255) + EPSILON * torch.eye(48).double())
-    torch.testing.assert_close(w @ w, wanted, atol=1e-4, rtol=1e-4)
+    expected = torch.linalg.inv(covariance(images / 255) + EPSILON * torch.eye(48).double())
+    torch.testing.assert_close(w @ w, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_whitened_training_images_have_mean_0(images: torch.Tensor, whitening: data.Whiten) -> None:
@@ -127,8 +130,31 @@ def test_the_gradient_through_a_transform_is_that_of_its_linear_map(
     unit = (images[:2] / 255).requires_grad_()
     if kind == "normalise":
         data.Normalise([0.4, 0.5, 0.6], [0.2, 0.3, 0.1]).forward_unit(unit).sum().backward()
-        wanted = (1 / torch.tensor([0.2, 0.3, 0.1]))[:, None, None].expand(3, 4, 4)
+        expected = (1 / torch.tensor([0.2, 0.3, 0.1]))[:, None, None].expand(3, 4, 4)
     else:
         whitening.forward_unit(unit).sum().backward()
-        wanted = whitening.matrix.sum(1).view(3, 4, 4)
-    torch.testing.assert_close(unit.grad[0], wanted)  # type: ignore[index]
+        expected = whitening.matrix.sum(1).view(3, 4, 4)
+    torch.testing.assert_close(unit.grad[0], expected)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["normalise", "whiten"])
+def test_a_transform_that_is_saved_and_read_gives_the_same_bits(
+    tmp_path: Path, images: torch.Tensor, whitening: data.Whiten, kind: str
+) -> None:
+    transform = data.Normalise([0.4914, 0.1, 1 / 3], [0.2, 0.3, 0.7]) if kind == "normalise" else whitening
+    save_tensors(tmp_path / "state.safetensors", transform.state(), {})
+    copy = data.transform_from(load_tensors(tmp_path / "state.safetensors"))
+    assert type(copy) is type(transform)
+    assert torch.equal(copy.forward(images), transform.forward(images))
+    assert torch.equal(copy.forward_unit(images / 255), transform.forward_unit(images / 255))
+    torch.testing.assert_close(copy.inverse(copy.forward(images)), images / 255, atol=1e-4, rtol=0)
+    assert torch.equal(copy.inverse(copy.forward(images)).mul(255).round().byte(), images)
+
+
+def test_the_state_of_whitening_holds_no_inverse(whitening: data.Whiten) -> None:
+    assert set(whitening.state()) == {"kind", "mean", "matrix"}
+
+
+def test_a_state_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind 'rotate'; must be 'normalise' or 'whiten'"):
+        data.transform_from({"kind": "rotate"})

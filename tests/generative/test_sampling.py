@@ -13,8 +13,9 @@ from diffusers import DDIMScheduler, DDPMScheduler
 
 from distill_bench import generative
 from distill_bench.contract import Context
+from distill_bench.errors import UserError
 from distill_bench.generative.process import betas
-from distill_bench.generative.sampling import CLASS_CHUNK, Step, chunks, reverse, solver
+from distill_bench.generative.sampling import CLASS_CHUNK, Step, chunks, reverse, solver, to_bytes
 from distill_bench.groups import GeneratorConfig, Sampler
 from distill_bench.interrupt import Interrupted
 from tests.generative.analytic import gaussian_prior
@@ -218,3 +219,27 @@ def test_a_sampling_that_is_stopped_goes_on_with_the_hook_told_what_was_drawn(co
     rest = Recorder()
     assert torch.equal(generative.draw_set(ctx, prior, rest).images, expected)
     assert rest.told == whole.told
+
+
+def test_a_network_whose_weights_are_damaged_ends_the_run_in_one_line(context: MakeContext) -> None:
+    words = ["method=diffusion", "dataset=digits", "ipc=1", "profile=smoke"]
+    ctx = context(*words)
+    prior = generative.load_prior(ctx)
+    with torch.no_grad():
+        next(prior.network.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError) as caught:
+        generative.draw_set(ctx, prior)
+    assert "class 0 are not finite" in str(caught.value)
+    assert "generator.cfg" in str(caught.value)
+    assert "weights damaged" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_an_image_that_is_not_finite_becomes_no_bytes_and_its_class_is_named(value: float) -> None:
+    prior = gaussian_prior([0.0, 0.0, 0.0], 1.0, shape=(1, 2, 2))
+    samples = torch.zeros(4, 1, 2, 2)
+    assert to_bytes(prior, samples, 2, torch.tensor([0, 1, 2, 2])).unique().tolist() == [128]
+    samples[3, 0, 1, 0] = value
+    with pytest.raises(UserError, match="class 2 are not finite"):
+        to_bytes(prior, samples, 2, torch.tensor([0, 1, 2, 2]))

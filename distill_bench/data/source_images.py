@@ -14,7 +14,7 @@ import torch
 
 from distill_bench.data.listing import FileList
 
-__all__ = ["Found", "Images"]
+__all__ = ["Images", "SourceImages"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Images:
 
     images: torch.Tensor
     labels: torch.Tensor
-    known: str = ""  # the digest, where it was computed before
+    saved_digest: str = ""  # the digest, where it was computed before
 
     def only(self, classes: Sequence[int]) -> Images:
         """The images of `classes`, relabelled 0, 1, ... in that order."""
@@ -35,16 +35,16 @@ class Images:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the pixels and their shape."""
-        if self.known:
-            return self.known
+        if self.saved_digest:
+            return self.saved_digest
         total = hashlib.sha256(str(tuple(self.images.shape)).encode())
         total.update(self.images.contiguous().numpy().data)
         return total.hexdigest()
 
 
 @dataclass(frozen=True)
-class Found:
-    """A data set as it lies on disk. `side`: the height and width that every file must have, or None."""
+class SourceImages:
+    """Both parts of a data set, and `side`: the height and width that every file must have, or None."""
 
     train: Images | FileList
     test: Images | FileList

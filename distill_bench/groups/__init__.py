@@ -15,7 +15,7 @@ from distill_bench.groups.dataset import DatasetConfig, Statistics
 from distill_bench.groups.generator import GeneratorConfig, GeneratorKind, Sampler, Variance
 from distill_bench.groups.group import Group, plain
 from distill_bench.groups.ipc import IpcConfig
-from distill_bench.groups.legacy import Centroid, Distance, FeatureSource, Gradient, Init  # noqa: F401
+from distill_bench.groups.legacy import Distance, FeatureSource, Init  # noqa: F401
 from distill_bench.groups.mixture import MixtureConfig, MixtureKind
 from distill_bench.groups.profile import ProfileConfig
 from distill_bench.groups.protocol import Augmentation, Batching, Labels, Optimiser, ProtocolConfig, Schedule

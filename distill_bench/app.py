@@ -5,6 +5,7 @@ Exit codes: 0 done (or already done), 1 a run failed, 2 wrong input, 130 interru
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -26,6 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line `argv` (this process's own, if None); leaves through `SystemExit` on any error."""
     from distill_bench.overrides import check_choices, explain, quote_numbers
 
+    _forgive_outputs()
     words = quote_numbers(sys.argv[1:] if argv is None else argv)
     try:
         check_choices(words)
@@ -48,6 +50,8 @@ def main(argv: list[str] | None = None) -> None:
         entry()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(f"error: {explain(error)}", 2)
+    except BrokenPipeError:
+        _close_quietly()
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from the last checkpoint", 130)
 
@@ -71,6 +75,14 @@ def _job(config: Any) -> None:
         if outcome is None:
             _stop(f"error: {error}", 2)
         record(outcome, given, "invalid", error=str(error))
+    except BrokenPipeError:
+        raise  # whoever read the output has gone
+    except OSError as error:
+        place, reason = error.filename or str(error), error.strerror or "cannot be read or written"
+        line = f"{place}: {reason}; what was saved stays"
+        if outcome is None:
+            _stop(f"error: {line}", 2)
+        record(outcome, given, "failed", error=line, details=traceback.format_exc())
     except (
         Exception
     ) as error:  # whatever a run of a sweep raises: the others go on, and the summary names this one
@@ -110,7 +122,20 @@ def _run(config: Any, choices: Any, given: list[str]) -> dict[str, Any]:
 def _show(result: dict[str, Any], config: Any) -> None:
     from distill_bench.reporting import show_result
 
-    show_result(result, Path(config.runs_root))
+    show_result(result, Path(config.runs_root), products_root=Path(config.products_root))
+
+
+def _forgive_outputs() -> None:
+    """Let outputs that are not UTF-8 show a question mark where a sign has no place in them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _close_quietly() -> None:
+    """End although the output is closed, e.g. by `| head`: what is left in its buffer has no place to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
 
 
 def _stop(line: str, code: int) -> NoReturn:

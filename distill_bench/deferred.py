@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import importlib.machinery
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
 from typing import Any
 
-__all__ = ["HEAVY", "install", "load"]
+__all__ = ["HEAVY", "install", "lazy_names", "load"]
 
 HEAVY = frozenset(
     {"torch", "numpy", "scipy", "sklearn", "diffusers"}
-    | {
-        f"distill_bench.{part}"
-        for part in ("augment", "data", "generative", "information", "matching", "mixtures")
-    }
+    | {f"distill_bench.{part}" for part in ("augment", "data", "generative", "information", "mixtures")}
     | {
         f"distill_bench.{part}"
         for part in ("models", "products", "reporting", "seeding", "selection", "training")
@@ -76,6 +74,23 @@ def install() -> None:
     """From now on, importing a heavy package only finds it."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package that is cheap to import: it loads a public name when it is first used.
+
+    `modules` are the names by the module of the package that holds them.
+    """
+    homes = {name: module for module, names in modules.items() for name in names}
+
+    def attribute(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return attribute
 
 
 def load() -> None:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from distill_bench.catalogue import conf_dir, group_options, method_files, method_module
+from distill_bench.catalogue import conf_dir, group_options, method_files, method_module, task_module
+from distill_bench.groups import GROUPS
 
 __all__ = ["help_text"]
 
-_GROUPS = {
-    "dataset": "the images that are distilled",
-    "ipc": "synthetic images per class (any other number: ipc.images_per_class=7)",
-    "student": "the network that distils and is trained in the evaluation",
-    "protocol": "how the product is measured",
-    "generator": "the class-conditional generator that generative methods use",
-    "mixture": "the Gaussian mixtures that are reduced",
+_FOLDERS = {
     "preset": "a method's settings under one name, as its paper has them or as its released code does",
-    "profile": "how far everything is scaled down: smoke (seconds), fast (minutes), paper (a GPU)",
-    "tracker": "local files, or local files mirrored to Weights & Biases",
     "experiment": "a paper's table as one sweep",
-}
+}  # folders of options that are no groups of their own
 
 _HEAD = """\
 distill_bench: method x dataset x (ipc, student, ...) makes a product, measures it under a named protocol, and
@@ -32,11 +25,13 @@ writes the measures beside the paper's number.
   python run.py method=datadam --help                             a method's own settings
   python run.py experiment=datadam_table1 profile=fast            a paper's table
 
-A run that is done is shown, not run again (force=true runs it anew); one that was stopped goes on where it was.
+A method's product lies in products/, what was measured of it in runs/. What is done is shown, not done again
+(force=true does it anew); what was stopped goes on where it was.
 """
 
 _FOOT = """\
-Everything else: seed=0 device=auto|cpu|cuda data_root=data runs_root=runs cache_root=cache threads=0
+Everything else: seed=0 device=auto|cpu|cuda threads=0 force=false
+Places: data_root=data products_root=products runs_root=runs cache_root=cache results_root=results
 Hydra's own options (--cfg job, --multirun, hydra/launcher=joblib): python run.py --hydra-help
 """
 
@@ -51,11 +46,16 @@ def help_text(argv: list[str]) -> str:
 
 
 def _group_lines() -> list[str]:
+    meanings = {name: _first_sentence(kind.__doc__ or "") for name, kind in GROUPS.items()} | _FOLDERS
     lines = []
-    for group, meaning in _GROUPS.items():
+    for group, meaning in meanings.items():
         options = [option for option in group_options(group) if option != "none"]
         lines += [f"  {group + '=':<12}{meaning}", f"  {'':<12}{', '.join(options)}"]
     return lines
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split("\n\n")[0].split()).removesuffix(".")
 
 
 def _method_lines() -> list[str]:
@@ -71,7 +71,7 @@ def _method_lines() -> list[str]:
 
 def _method_help(name: str) -> str:
     info = method_module(name).INFO
-    groups = ", ".join(info.uses)
+    groups = ", ".join(sorted({*info.uses, *info.uses_when, *task_module(info.task).MEASURED_WITH}))
     settings = (conf_dir() / "method" / f"{name}.yaml").read_text().rstrip()
     head = f"method={name}: {info.summary}\npaper: {info.paper}\ntask: {info.task}, groups: {groups}\n"
     return f"{head}\nSettings (override with method.<name>=<value>):\n\n{settings}\n"

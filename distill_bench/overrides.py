@@ -96,5 +96,5 @@ def _keys(group: str) -> set[str]:
     for file in folder.glob("*.yaml"):
         content = OmegaConf.load(file)
         assert isinstance(content, DictConfig)
-        keys |= {str(key) for key in content} - {"defaults", "hydra"}
+        keys |= {str(key) for key in content} - {"defaults", "hydra", "profiles"}
     return keys

@@ -120,7 +120,7 @@ class Run:
             tracker.rewind()
             return tree, tracker.path
 
-        tree = self.cache.get(kind, parts, made)
+        tree = self.cache.resumable(kind, parts, made)
         self.tracker.replay(self.cache.curves(kind, parts))
         return tree
 

@@ -100,18 +100,15 @@ class Folder:
             yield
 
     def record(self) -> dict[str, Any] | None:
-        """The record as it was written, or None while there is none; a damaged one is named, and counts as
-        none."""
+        """The record as it was written, or None while there is none. `Damaged` for one that is not whole."""
         try:
             content = json.loads(self.record_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, RecursionError, IsADirectoryError):
-            say(f"{self.record_file}: not a whole record: making it anew")
-            return None
+            raise Damaged(f"{self.record_file}: not a whole record") from None
         if not isinstance(content, dict):
-            say(f"{self.record_file}: not a record: making it anew")
-            return None
+            raise Damaged(f"{self.record_file}: not a record")
         return content
 
     def forced(self) -> bool:

@@ -68,6 +68,12 @@ class Tracker:
         if self.mirror:
             self.mirror.picture(name, path)
 
+    def show_pictures(self, folder: Path, artifacts: Mapping[str, str]) -> None:
+        """Show those artifacts (role -> file name in `folder`) that are pictures."""
+        for role, name in artifacts.items():
+            if name.endswith(".png"):
+                self.picture(role, folder / name)
+
     def finish(self, summary: Mapping[str, float]) -> None:
         """The run's measures, one number each."""
         if self.mirror:
@@ -118,11 +124,11 @@ class WandbMirror:
             settings = wandb.Settings(silent=True, console="off")
             self.run = wandb.init(
                 project=project,
-                mode=mode,
+                mode=mode,  # type: ignore[arg-type]
                 dir=str(folder),
                 id=run_id,
                 name=run_id,
-                config=config,  # type: ignore[arg-type]
+                config=config,
                 settings=settings,
                 resume="allow" if mode == "online" else None,
                 reinit="finish_previous",

@@ -25,14 +25,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("report.html"), help="file to write (default: report.html)"
     )
+    parser.add_argument(
+        "--products", type=Path, help="folder of the products (default: products, beside that of the runs)"
+    )
     options = parser.parse_args(argv)
 
     from distill_bench.errors import UserError
     from distill_bench.reporting import write_report
 
     try:
-        out = write_report(options.runs, options.results, options.out)
-    except UserError as error:
+        out = write_report(options.runs, options.results, options.out, products_root=options.products)
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     print(f"report: {out} ({out.stat().st_size / 1024:.0f} KiB)")

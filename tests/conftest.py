@@ -64,7 +64,10 @@ def context(tmp_path: Path) -> Callable[..., Context]:
         machine = Machine.of(plan.options, Interrupt())
         folder = machine.product_folder(plan.product)
         folder.begin()
-        return machine.context(plan.product, folder, "a test", plan.product.groups, {"product": "of a test"})
+        groups, about = plan.product.groups, {"product": "of a test"}
+        return machine.context(
+            plan.product, folder, owner="a test", groups=groups, about=about, load_part=lambda _: None
+        )
 
     return make
 

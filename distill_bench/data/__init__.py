@@ -6,8 +6,9 @@ whether data are there (`distill_bench.data.locate`) before anything heavy is im
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from distill_bench.deferred import lazy_names
 
 if TYPE_CHECKING:
     from distill_bench.data.dataset import ImageDataset, load
@@ -33,20 +34,14 @@ __all__ = [
     "transform_from",
 ]
 
-_MODULES = {
-    "dataset": ("ImageDataset", "load"),
-    "normalise": ("Normalise", "per_image_statistics", "pixel_statistics"),
-    "split": ("ResidentSplit", "Split", "Transform", "hold_out"),
-    "streamed": ("StreamedSplit",),
-    "transforms": ("transform_from",),
-    "whiten": ("Whiten", "fit_zca"),
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "dataset": ("ImageDataset", "load"),
+        "normalise": ("Normalise", "per_image_statistics", "pixel_statistics"),
+        "split": ("ResidentSplit", "Split", "Transform", "hold_out"),
+        "streamed": ("StreamedSplit",),
+        "transforms": ("transform_from",),
+        "whiten": ("Whiten", "fit_zca"),
+    },
+)

@@ -46,7 +46,7 @@ class Labels(Enum):
     """What the students are trained towards."""
 
     hard = "hard"  # the set's labels: cross-entropy
-    soft = "soft"  # a teacher of the same architecture, trained on the whole training set: Kullback-Leibler divergence
+    soft = "soft"  # those of a teacher of the same architecture, trained on all images: KL divergence
 
 
 CLASS_CHANGES = (
@@ -139,9 +139,13 @@ class ProtocolConfig(Group):
         """
         plain_recipe = ProtocolConfig()
         if (self.optimiser, self.schedule) == (plain_recipe.optimiser, plain_recipe.schedule):
-            own = {key: getattr(self, key) for key in self.FULL_DATA}
+            own: dict[str, Any] = {key: getattr(self, key) for key in self.FULL_DATA}
             return replace(plain_recipe, **own, batching=self.batching)
-        sizes = {"full_steps": self.full_steps, "full_nets": self.full_nets, "batching": self.batching}
+        sizes: dict[str, Any] = {
+            "full_steps": self.full_steps,
+            "full_nets": self.full_nets,
+            "batching": self.batching,
+        }
         return replace(plain_recipe, **sizes)
 
     def product_identity(self) -> dict[str, Any]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor, nn
 
 from distill_bench import models, training
-from distill_bench.groups import FeatureSource, Init
+from distill_bench.matching.settings import FeatureSource, Init
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.data import ImageDataset
+    from distill_bench.groups import ProtocolConfig, StudentConfig
+    from distill_bench.run import Run
 
-__all__ = ["greedy_kcenter", "herding", "select_coreset"]
+__all__ = ["coreset_features", "greedy_kcenter", "herding", "select_coreset"]
 
 
-def herding(features_KND: torch.Tensor, valid_KN: torch.Tensor, count: int) -> torch.Tensor:
+def herding(features_KND: Tensor, valid_KN: Tensor, count: int) -> Tensor:
     """Greedy selection whose running mean stays closest to the class mean (Welling 2009; iCaRL's rule).
 
     .. math:: i_t = \\arg\\min_{i \\text{ not chosen}} \\| t\\mu - \\sum_{s<t} z_{i_s} - z_i \\|_2
@@ -30,19 +33,19 @@ def herding(features_KND: torch.Tensor, valid_KN: torch.Tensor, count: int) -> t
         features_KND - mean_KD[:, None]
     )  # herding does not depend on the origin; this keeps precision
     squares_KN = centred_KND.square().sum(2)
-    open_KN = valid_KN.clone()
+    free_KN = valid_KN.clone()
     total_KD = torch.zeros_like(mean_KD)
-    chosen = []
+    picks = []
     for _ in range(count):
         cost_KN = squares_KN + 2 * torch.einsum("knd,kd->kn", centred_KND, total_KD)
-        pick_K = cost_KN.masked_fill(~open_KN, torch.inf).argmin(1)
-        open_KN.scatter_(1, pick_K[:, None], False)
+        pick_K = cost_KN.masked_fill(~free_KN, torch.inf).argmin(1)
+        free_KN.scatter_(1, pick_K[:, None], False)
         total_KD += _rows(centred_KND, pick_K)
-        chosen.append(pick_K)
-    return torch.stack(chosen, dim=1)
+        picks.append(pick_K)
+    return torch.stack(picks, dim=1)
 
 
-def greedy_kcenter(features_KND: torch.Tensor, valid_KN: torch.Tensor, count: int) -> torch.Tensor:
+def greedy_kcenter(features_KND: Tensor, valid_KN: Tensor, count: int) -> Tensor:
     """Greedy farthest-first traversal, a 2-approximation of the k-center problem (Gonzalez 1985).
 
     .. math:: i_t = \\arg\\max_i \\min_{s<t} \\| z_i - z_{i_s} \\|_2
@@ -55,48 +58,65 @@ def greedy_kcenter(features_KND: torch.Tensor, valid_KN: torch.Tensor, count: in
     from_mean_KN = (features_KND - mean_KD[:, None]).square().sum(2)
     pick_K = from_mean_KN.masked_fill(~valid_KN, torch.inf).argmin(1)
     nearest_KN = torch.full_like(weight, torch.inf).masked_fill(~valid_KN, -1.0)
-    chosen = [pick_K]
+    picks = [pick_K]
     for _ in range(count - 1):
         away_KN = (features_KND - _rows(features_KND, pick_K)[:, None]).square().sum(2)
         nearest_KN = torch.minimum(nearest_KN, away_KN).scatter(1, pick_K[:, None], -1.0)
         pick_K = nearest_KN.argmax(1)
-        chosen.append(pick_K)
-    return torch.stack(chosen, dim=1)
+        picks.append(pick_K)
+    return torch.stack(picks, dim=1)
 
 
-def select_coreset(ctx: Context, rule: Init, source: FeatureSource) -> torch.Tensor:
-    """Training-set indices (K, IPC) selected by `rule` (herding or kcenter) in the features of `source`."""
-    train = ctx.dataset.train
+def select_coreset(data: ImageDataset, rule: Init, features_ND: Tensor, per_class: int) -> Tensor:
+    """Training-set indices (K, IPC) that `rule` (herding or kcenter) selects in the features of all images."""
     select = {Init.herding: herding, Init.kcenter: greedy_kcenter}[rule]
-    features_ND = _features(ctx, source)
-    picks = []
+    train, rows = data.train, []
     for members, count in zip(train.class_indices, train.class_counts.tolist(), strict=True):
-        features = features_ND[members[:count].to(features_ND.device)].to(ctx.device, torch.float32)
-        valid = torch.ones(1, count, dtype=torch.bool, device=ctx.device)
-        picks.append(members[:count][select(features[None], valid, ctx.ipc.images_per_class)[0]])
-    return torch.stack(picks)
+        features = features_ND[members[:count].to(features_ND.device)].to(members.device, torch.float32)
+        valid = torch.ones(1, count, dtype=torch.bool, device=members.device)
+        rows.append(members[:count][select(features[None], valid, per_class)[0]])
+    return torch.stack(rows)
 
 
-def _features(ctx: Context, source: FeatureSource) -> torch.Tensor:
-    """Features (N, D) of all training images; embeddings are half precision, made once and cached."""
-    data = ctx.dataset
+def coreset_features(
+    run: Run,
+    data: ImageDataset,
+    source: FeatureSource,
+    student: StudentConfig | None,
+    protocol: ProtocolConfig | None,
+) -> Tensor:
+    """Features (N, D) of all training images; embeddings are half precision, made once and cached.
+
+    Pixels need neither a student nor a protocol, embeddings of a random network no protocol.
+    """
     if source is FeatureSource.pixels:
         return torch.cat([images.flatten(1).cpu() for images, _ in data.train.batches(2000)])
-    parts = {"data": data.fingerprint, "source": source.name, **training.student_parts(ctx)}
+    assert student is not None
+    if source is FeatureSource.random:
+        own = {"student": student.identity(), "seed": run.seed}
+    else:
+        assert protocol is not None
+        own = training.student_parts(data, student, protocol)
 
-    def make() -> dict[str, torch.Tensor]:
-        net = models.build(
-            ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
-        )
-        if source is FeatureSource.trained:
-            net.load_state_dict(training.full_data_networks(ctx).weights[0])
+    def make(part: Run) -> dict[str, Tensor]:
+        if protocol is not None and source is FeatureSource.trained:
+            net = training.full_data_network(part, data, student, protocol)
         else:
-            models.reinitialise(net, ctx.generator("features", device="cpu"))
-        return {"features": training.embeddings(net.to(ctx.device), data.train).half().cpu()}
+            net = _random_network(part, data, student)
+        return {"features": training.embeddings(net, data.train).half().cpu()}
 
-    return ctx.cache.get("features", parts, make)["features"]
+    parts = {"data": data.fingerprint, "source": source.name, **own}
+    features: Tensor = run.cached("features", parts, make)["features"]
+    return features
 
 
-def _rows(features_KND: torch.Tensor, pick_K: torch.Tensor) -> torch.Tensor:
+def _random_network(run: Run, data: ImageDataset, student: StudentConfig) -> nn.Module:
+    """The student as initialised; the draw follows from the run's seed."""
+    net = models.for_data(student, data)
+    models.reinitialise(net, run.generator("features", device="cpu"))
+    return net.to(run.device)
+
+
+def _rows(features_KND: Tensor, pick_K: Tensor) -> Tensor:
     """Row pick_K[k] of each class: (K, D)."""
     return features_KND[torch.arange(len(pick_K), device=pick_K.device), pick_K]

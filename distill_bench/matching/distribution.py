@@ -7,69 +7,54 @@ are the same loop over a list of per-sample statistics.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import Tensor
 
 from distill_bench import augment, models, training
-from distill_bench.contract import Context, SyntheticSet, Work
-from distill_bench.groups import FeatureSource, Init, Norm
-from distill_bench.matching.coresets import select_coreset
+from distill_bench.groups import Norm
 
 if TYPE_CHECKING:
+    from distill_bench.data import ImageDataset, Split
+    from distill_bench.groups import StudentConfig
     from distill_bench.models import Features
+    from distill_bench.run import Run
 
 __all__ = [
     "Curves",
-    "Settings",
+    "DistributionSettings",
     "Statistics",
     "class_mean_distances",
     "class_mean_loss",
-    "distribution_work",
-    "initial_images",
     "match_class_means",
 ]
 
-Weighted = tuple[float, torch.Tensor]
+Weighted = tuple[float, Tensor]
 
 Statistics = Callable[["Features"], list[Weighted]]
 """From a network's features of B images to one pair a layer: its weight, and a vector for each image (B,
 D_l)."""
 
-Curves = Callable[[Sequence[torch.Tensor]], Mapping[str, torch.Tensor | float]]
+Curves = Callable[[Sequence[Tensor]], Mapping[str, Tensor | float]]
 """From the squared distance of each statistic, in their order and without weights, to named parts of the
 loss."""
 
 IMAGES_PER_CHUNK = 640  # real images in one forward pass: bounds the memory of activations
 
 
-class Settings(Protocol):
+class DistributionSettings(Protocol):
     """What the loop needs of a method's Config."""
 
     iterations: int
     lr_image: float
     momentum_image: float
     batch_real: int
-    init: Init
     augment: bool
 
 
-def initial_images(ctx: Context, init: Init) -> torch.Tensor:
-    """Images (K, IPC, C, H, W) to start from, normalised as the data set."""
-    data, per_class = ctx.dataset, ctx.ipc.images_per_class
-    shape = (data.num_classes, per_class, data.channels, data.resolution, data.resolution)
-    if init is Init.noise:
-        return torch.randn(shape, generator=ctx.generator("init"), device=ctx.device)
-    if init is Init.real:
-        indices = data.train.sample_per_class(per_class, ctx.generator("init"))
-    else:
-        indices = select_coreset(ctx, init, FeatureSource.trained)
-    return data.train.images(indices.flatten()).reshape(shape).clone()
-
-
-def class_mean_distances(real: Sequence[Weighted], synthetic: Sequence[Weighted]) -> list[torch.Tensor]:
+def class_mean_distances(real: Sequence[Weighted], synthetic: Sequence[Weighted]) -> list[Tensor]:
     """Squared distance of class means of each statistic, summed over classes and coordinates, without its
     weight.
 
@@ -79,7 +64,7 @@ def class_mean_distances(real: Sequence[Weighted], synthetic: Sequence[Weighted]
     return [(t.detach() - s).square().sum() for (_, t), (_, s) in zip(real, synthetic, strict=True)]
 
 
-def class_mean_loss(real: Sequence[Weighted], synthetic: Sequence[Weighted]) -> torch.Tensor:
+def class_mean_loss(real: Sequence[Weighted], synthetic: Sequence[Weighted]) -> Tensor:
     """Weighted squared distance of class means, summed over layers, classes and coordinates.
 
     .. math:: L = \\sum_l w_l \\sum_k \\| \\bar m^T_{k,l} - \\bar m^S_{k,l} \\|_2^2
@@ -89,13 +74,19 @@ def class_mean_loss(real: Sequence[Weighted], synthetic: Sequence[Weighted]) -> 
     return _weighted_sum(real, class_mean_distances(real, synthetic))
 
 
-def _weighted_sum(statistics: Sequence[Weighted], distances: Sequence[torch.Tensor]) -> torch.Tensor:
+def _weighted_sum(statistics: Sequence[Weighted], distances: Sequence[Tensor]) -> Tensor:
     return torch.stack([w * distance for (w, _), distance in zip(statistics, distances, strict=True)]).sum()
 
 
 def match_class_means(
-    ctx: Context, cfg: Settings, statistics: Statistics, curves: Curves | None = None
-) -> SyntheticSet:
+    run: Run,
+    data: ImageDataset,
+    student: StudentConfig,
+    start_KICHW: Tensor,
+    cfg: DistributionSettings,
+    statistics: Statistics,
+    curves: Curves | None = None,
+) -> Tensor:
     """The loop of DM, DataDAM and ATOM: a fresh random network each step, one step of SGD on the pixels.
 
     1. Draw theta: a new random network, never trained.
@@ -105,21 +96,20 @@ def match_class_means(
 
     All classes go through the network together (exact for instance norm, which treats samples one by one;
     with batch norm the statistics are over all classes, real and synthetic apart, as the released code does).
-    `curves` names parts of the loss to log beside it.
+    `curves` names parts of the loss to log beside it. Returns the images that `start_KICHW` becomes.
     """
-    data = ctx.dataset
-    images_KICHW = initial_images(ctx, cfg.init).requires_grad_()
-    labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(ctx.ipc.images_per_class)
+    images_KICHW = start_KICHW.clone().requires_grad_()
     optimiser = torch.optim.SGD([images_KICHW], lr=cfg.lr_image, momentum=cfg.momentum_image)
     momentum = optimiser.state[images_KICHW]["momentum_buffer"] = torch.zeros_like(images_KICHW)
-    net = _frozen_network(ctx)
-    chunk = _classes_per_chunk(ctx, cfg.batch_real)
+    net = models.for_data(student, data).to(run.device).train().requires_grad_(False)
+    chunk = data.num_classes if student.norm is Norm.batch else max(1, IMAGES_PER_CHUNK // cfg.batch_real)
+    strategy = data.augmentation if cfg.augment else ""
 
-    for step in ctx.loop("distil", cfg.iterations, {"images": images_KICHW, "momentum": momentum}):
-        draws = ctx.generator("distil", step)
+    for step in run.loop("distil", cfg.iterations, {"images": images_KICHW, "momentum": momentum}):
+        draws, families = run.generator("distil", step), run.generator("augment", step, device="cpu")
         models.reinitialise(net, draws)
         indices_KN = data.train.sample_per_class(cfg.batch_real, draws)
-        same = _siamese(ctx, cfg, step, draws)
+        same = augment.siamese(strategy, data.num_classes, families, draws)
         real = _real_means(data.train, net, statistics, indices_KN, same, chunk)
         synthetic = _class_means(net, statistics, same(images_KICHW, slice(None)))
         distances = class_mean_distances(real, synthetic)
@@ -128,52 +118,18 @@ def match_class_means(
         loss.backward()
         optimiser.step()
         parts = curves([distance.detach() for distance in distances]) if curves else {}
-        ctx.log("distil", step, loss=loss.detach(), pixel_std=images_KICHW.detach().std(), **parts)
-    _warn_of_overshoot(images_KICHW)
-    return SyntheticSet(images_KICHW.detach().flatten(0, 1).clone(), labels)
-
-
-def distribution_work(ctx: Context, cfg: Settings) -> list[Work]:
-    """The loop's cost: real images go forward, synthetic ones forward and back."""
-    classes, steps = ctx.dataset.num_classes, cfg.iterations
-    real, synthetic = classes * cfg.batch_real, classes * ctx.ipc.images_per_class
-    what = f"{steps} steps x ({real} real + {synthetic} synthetic) images"
-    return [Work(name="distil", what=what, student_images=steps * (real + 3 * synthetic))]
-
-
-def _frozen_network(ctx: Context) -> Any:
-    data = ctx.dataset
-    net = models.build(
-        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
-    )
-    return net.to(ctx.device).train().requires_grad_(False)
-
-
-def _siamese(ctx: Context, cfg: Settings, step: int, draws: torch.Generator) -> Callable[..., torch.Tensor]:
-    """The augmentation of this step: rows of classes in, the same rows out, one parameter set per class."""
-    data = ctx.dataset
-    strategy = data.augmentation if cfg.augment else ""
-    if not strategy:
-        return lambda images, rows: images  # noqa: ARG005 (same form as below)
-    families = ctx.generator("augment", step, device="cpu")
-    draw = augment.draw(strategy, data.num_classes, 1, families, draws)
-    return lambda images, rows: augment.apply(draw.rows(rows), images)
-
-
-def _classes_per_chunk(ctx: Context, batch_real: int) -> int:
-    """Classes whose real images share a forward pass: all of them if the network mixes samples."""
-    if ctx.student.norm is Norm.batch:
-        return ctx.dataset.num_classes
-    return max(1, IMAGES_PER_CHUNK // batch_real)
+        run.log("distil", step, loss=loss.detach(), pixel_std=images_KICHW.detach().std(), **parts)
+    _warn_of_overshoot(run, images_KICHW)
+    return images_KICHW.detach()
 
 
 @torch.no_grad()
 def _real_means(
-    train: Any,
+    train: Split,
     net: Any,
     statistics: Statistics,
-    indices_KN: torch.Tensor,
-    same: Callable[..., torch.Tensor],
+    indices_KN: Tensor,
+    same: augment.Siamese,
     chunk: int,
 ) -> list[Weighted]:
     """Class means (K, D_l) of real images, a few classes at a time so that memory does not grow with K."""
@@ -186,7 +142,7 @@ def _real_means(
     return [(layer[0][0], torch.cat([means for _, means in layer])) for layer in zip(*parts, strict=True)]
 
 
-def _class_means(net: Any, statistics: Statistics, images_KNCHW: torch.Tensor) -> list[Weighted]:
+def _class_means(net: Any, statistics: Statistics, images_KNCHW: Tensor) -> list[Weighted]:
     """Class means (K, D_l) of each layer's statistic, over all the images together.
 
     Images go through the network in pieces whose activations stay in the cache, where that cannot change the
@@ -199,10 +155,8 @@ def _class_means(net: Any, statistics: Statistics, images_KNCHW: torch.Tensor) -
     return [(weight, values.unflatten(0, images_KNCHW.shape[:2]).mean(1)) for weight, values in layers]
 
 
-def _warn_of_overshoot(images: torch.Tensor) -> None:
+def _warn_of_overshoot(run: Run, images: Tensor) -> None:
     spread = float(images.detach().std())
     if spread > 4:
-        line = (
-            f"warning: pixels have a standard deviation of {spread:.1f}: method.lr_image is likely too high"
-        )
-        print(line, file=sys.stderr, flush=True)
+        cause = "method.lr_image is likely too high"
+        run.say(f"warning: pixels have a standard deviation of {spread:.1f}: {cause}")

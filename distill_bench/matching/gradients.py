@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -20,19 +19,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distill_bench import augment, models, training
-from distill_bench.contract import Context, SyntheticSet, Work
-from distill_bench.groups import Init
-from distill_bench.matching.distribution import initial_images
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from distill_bench.data import ImageDataset, Split
+    from distill_bench.groups import StudentConfig
+    from distill_bench.matching.settings import GradientSettings
+    from distill_bench.run import Run
+
 __all__ = [
     "ClassNetworks",
-    "GradientSettings",
     "class_gradients",
     "gradient_distance",
-    "gradient_work",
     "loop_lengths",
     "match_gradients",
 ]
@@ -41,29 +40,9 @@ LENGTHS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50
 EPSILON = 1e-6  # added to the product of two norms
 BATCH_NORM_IMAGES = 16  # real images of each class that set the running statistics
 INNER_BATCH = 256  # synthetic images of one step of the network
-SECOND_ORDER = 4  # what a synthetic image costs here, in forward and backward passes of a real one: our count
 
 CPU_IMAGES = 64  # images of each class in one pass, at least, for classes to go together on a CPU: measured
 GPU_MAP = 1 << 28  # bytes of the largest map of the synthetic images whose graph is held; not tuned
-
-
-class GradientSettings(Protocol):
-    """What the loop needs of a method's Config."""
-
-    iterations: int
-    lr_image: float
-    momentum_image: float
-    batch_real: int
-    init: Init
-    augment: bool
-    outer_loops: int
-    inner_epochs: int
-    lr_net: float
-
-    @property
-    def distance(self) -> Enum:
-        """A member named as one of `gradient_distance`'s kinds."""
-        ...
 
 
 def loop_lengths(per_class: int, most_steps: int = 50, most_epochs: int = 50) -> tuple[int, int]:
@@ -75,8 +54,8 @@ def loop_lengths(per_class: int, most_steps: int = 50, most_epochs: int = 50) ->
     epochs on the straight line between the two neighbours, rounded.
     """
     steps = min(per_class, max(LENGTHS))
-    low = max(known for known in LENGTHS if known <= steps)
-    high = min(known for known in LENGTHS if known >= steps)
+    low = max(count for count in LENGTHS if count <= steps)
+    high = min(count for count in LENGTHS if count >= steps)
     share = (steps - low) / max(high - low, 1)
     epochs = round(LENGTHS[low][1] + share * (LENGTHS[high][1] - LENGTHS[low][1]))
     return min(steps, most_steps), min(epochs, most_epochs)
@@ -125,8 +104,8 @@ def class_gradients(
     for piece in images_GnCHW.split(math.ceil(count / math.ceil(count / size)), dim=1):
         logits = net(piece if classes > 1 else piece[0]).flatten(0, -2)
         loss = F.cross_entropy(logits, labels_G.repeat_interleave(piece.shape[1]), reduction="sum") / count
-        found = torch.autograd.grad(loss, parameters, create_graph=create_graph)
-        total = [a + b for a, b in zip(total, found, strict=True)] if total else found
+        gradients = torch.autograd.grad(loss, parameters, create_graph=create_graph)
+        total = [a + b for a, b in zip(total, gradients, strict=True)] if total else gradients
     return [gradient.unflatten(0, (classes, -1)) for gradient in total]
 
 
@@ -182,74 +161,56 @@ def _copy(net: nn.Module, together: nn.Module) -> None:
         (target.unflatten(0, (-1, len(source))) if source.ndim else target).copy_(source)
 
 
-def match_gradients(ctx: Context, cfg: GradientSettings) -> SyntheticSet:
+def match_gradients(
+    run: Run, data: ImageDataset, student: StudentConfig, start_KICHW: Tensor, cfg: GradientSettings
+) -> Tensor:
     """The loop of DC and DSA. In each iteration, from a fresh random network,
 
-    1. draw `batch_real` real images of each class and take all synthetic ones, with `augment` both under one draw for
-       the class (siamese); with batch norm, 16 further real images of each class first set its statistics,
-       which the matching then uses as constants;
-    2. sum over classes the distance of the two gradients, the real one a constant, and take one step on the pixels;
+    1. draw `batch_real` real images of each class and take all synthetic ones, with `augment` both under one
+       draw for the class (siamese); with batch norm, 16 further real images of each class first set its
+       statistics, which the matching then uses as constants;
+    2. sum over classes the distance of the two gradients, the real one a constant, and take one step on the
+       pixels;
     3. unless that was the last step, train the network on the synthetic images for some epochs; then go to 1.
+
+    Returns the images that `start_KICHW` becomes.
     """
-    data, per_class = ctx.dataset, ctx.ipc.images_per_class
+    images_KICHW = start_KICHW.clone().requires_grad_()
+    per_class = images_KICHW.shape[1]
     outer, inner = loop_lengths(per_class, cfg.outer_loops, cfg.inner_epochs)
-    images_KICHW = initial_images(ctx, cfg.init).requires_grad_()
-    labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(per_class)
+    labels = torch.arange(data.num_classes, device=run.device).repeat_interleave(per_class)
     optimiser = torch.optim.SGD([images_KICHW], lr=cfg.lr_image, momentum=cfg.momentum_image)
     momentum = optimiser.state[images_KICHW]["momentum_buffer"] = torch.zeros_like(images_KICHW)
-    net = models.build(
-        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
-    )
-    net = net.to(ctx.device)
+    net = models.for_data(student, data).to(run.device)
     networks = ClassNetworks(net, data.num_classes, per_class)
     descent = torch.optim.SGD(net.parameters(), lr=cfg.lr_net)
     strategy = data.augmentation if cfg.augment else ""
 
-    for step in ctx.loop("distil", cfg.iterations, {"images": images_KICHW, "momentum": momentum}):
-        draws, families = ctx.generator("distil", step), ctx.generator("augment", step, device="cpu")
+    for step in run.loop("distil", cfg.iterations, {"images": images_KICHW, "momentum": momentum}):
+        draws, families = run.generator("distil", step), run.generator("augment", step, device="cpu")
         models.reinitialise(net, draws)
-        total = torch.zeros((), device=ctx.device)
+        total = torch.zeros((), device=run.device)
         for turn in range(outer):
             if turn:
-                train_network(
-                    net,
-                    descent,
-                    images_KICHW.detach().flatten(0, 1),
-                    labels,
-                    inner,
-                    strategy,
-                    draws,
-                    families,
-                )
+                flat = images_KICHW.detach().flatten(0, 1)
+                train_network(net, descent, flat, labels, inner, strategy, draws, families)
             _set_statistics(net, data.train, draws)
             indices_KN = data.train.sample_per_class(cfg.batch_real, draws)
-            same = siamese(strategy, data.num_classes, families, draws)
-            loss, images_KICHW.grad = image_gradient(
-                networks, partial(_images, data.train, indices_KN), images_KICHW, same, cfg.distance.name
-            )
+            same = augment.siamese(strategy, data.num_classes, families, draws)
+            real = partial(_images, data.train, indices_KN)
+            loss, images_KICHW.grad = image_gradient(networks, real, images_KICHW, same, cfg.distance.name)
             optimiser.step()
             total += loss
         mean = total / (outer * data.num_classes)
-        ctx.log("distil", step, loss=mean, pixel_std=images_KICHW.detach().std())
-    return SyntheticSet(images_KICHW.detach().flatten(0, 1).clone(), labels)
-
-
-def siamese(
-    strategy: str, num_classes: int, families: torch.Generator, draws: torch.Generator
-) -> Callable[[Tensor, slice], Tensor]:
-    """One augmentation for each class: images (G, n, C, H, W) of some rows of classes in, the same rows
-    out."""
-    if not strategy:
-        return lambda images, rows: images  # noqa: ARG005 (same form as below)
-    draw = augment.draw(strategy, num_classes, 1, families, draws)
-    return lambda images, rows: augment.apply(draw.rows(rows), images)
+        run.log("distil", step, loss=mean, pixel_std=images_KICHW.detach().std())
+    return images_KICHW.detach()
 
 
 def image_gradient(
     networks: ClassNetworks,
     real: Callable[[slice], Tensor],
     images_KICHW: Tensor,
-    same: Callable[[Tensor, slice], Tensor],
+    same: augment.Siamese,
     kind: str,
 ) -> tuple[Tensor, Tensor]:
     """The distance summed over classes, and its gradient for the images; nothing is computed for the weights.
@@ -293,30 +254,20 @@ def train_network(
             uniforms = torch.rand(1, len(batch), augment.UNIFORMS, generator=draws, device=images.device)
             batch = augment.apply(augment.Draw((names[step],), uniforms), batch[None])[0]
         descent.zero_grad()
-        for some, answers in zip(batch.split(piece), labels[indices].split(piece), strict=True):
-            (F.cross_entropy(net(some), answers, reduction="sum") / len(batch)).backward()
+        for inputs, answers in zip(batch.split(piece), labels[indices].split(piece), strict=True):
+            (F.cross_entropy(net(inputs), answers, reduction="sum") / len(batch)).backward()
         descent.step()
 
 
 @torch.no_grad()
-def _set_statistics(net: nn.Module, train: Any, draws: torch.Generator) -> None:
+def _set_statistics(net: nn.Module, train: Split, draws: torch.Generator) -> None:
     """Let batch norm see real images of all classes once, as the released code does; other networks have
     none."""
     if any(isinstance(module, _BatchNorm) for module in net.modules()):
         net.train()(train.images(train.sample_per_class(BATCH_NORM_IMAGES, draws).flatten()))
 
 
-def _images(train: Any, indices_KN: Tensor, rows: slice) -> Tensor:
+def _images(train: Split, indices_KN: Tensor, rows: slice) -> Tensor:
     """Images (G, N, C, H, W) of some rows of classes."""
-    chosen = indices_KN[rows]
-    return train.images(chosen.flatten()).unflatten(0, chosen.shape)
-
-
-def gradient_work(ctx: Context, cfg: GradientSettings) -> list[Work]:
-    """What `match_gradients` will cost."""
-    classes, per_class = ctx.dataset.num_classes, ctx.ipc.images_per_class
-    outer, inner = loop_lengths(per_class, cfg.outer_loops, cfg.inner_epochs)
-    matched = classes * (cfg.batch_real + SECOND_ORDER * per_class)
-    trained = (outer - 1) * inner * classes * per_class
-    what = f"{cfg.iterations} x {outer} steps x {classes * cfg.batch_real} images, {(outer - 1) * inner} epochs between"
-    return [Work(name="distil", what=what, student_images=3.0 * cfg.iterations * (outer * matched + trained))]
+    indices_GN = indices_KN[rows]
+    return train.images(indices_GN.flatten()).unflatten(0, indices_GN.shape)

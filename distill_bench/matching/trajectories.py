@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_bench import augment, models, training
-from distill_bench.contract import Context, SyntheticSet, Work
-from distill_bench.groups import Batching, Init, ProtocolConfig
-from distill_bench.matching.distribution import initial_images
+from distill_bench.groups import Batching, ProtocolConfig
 from distill_bench.seeding import derive
 
 if TYPE_CHECKING:
+    from distill_bench.data import ImageDataset
+    from distill_bench.groups import StudentConfig
+    from distill_bench.run import Run
     from distill_bench.training.students import Loop
 
 __all__ = [
@@ -30,13 +31,9 @@ __all__ = [
     "match_trajectories",
     "student_step",
     "trajectory_distance",
-    "trajectory_work",
 ]
 
 SMALLEST_RATE = 1e-6  # below which the learned rate of the students is not let: our choice
-STEP_PASSES = (
-    7.0  # what a step of the student costs, in forward passes: 3, and 4 more when it is differentiated
-)
 
 
 class TrajectorySettings(Protocol):
@@ -55,7 +52,6 @@ class TrajectorySettings(Protocol):
     train_epochs: int
     lr_expert: float
     batch_real: int
-    init: Init
     augment: bool
 
 
@@ -159,14 +155,15 @@ def trajectory_distance(end_P: Tensor, start_P: Tensor, target_P: Tensor) -> Ten
     return torch.where(moved, (end_P - target_P).square().sum(), 0.0) / torch.where(moved, way, 1.0)
 
 
-def expert_trajectory(ctx: Context, cfg: TrajectorySettings, number: int) -> Tensor:
+def expert_trajectory(
+    run: Run, data: ImageDataset, student: StudentConfig, cfg: TrajectorySettings, number: int
+) -> Tensor:
     """Weights (E + 1, P) of one expert before and after each epoch on the real data; made once and cached, in
     float32.
 
     SGD without momentum or decay, with augmentation. Experts do not depend on the run's seed; batch norm's
     statistics are no part of them.
     """
-    data = ctx.dataset
     protocol = ProtocolConfig(
         lr=cfg.lr_expert,
         lr_drop=1.0,
@@ -176,19 +173,17 @@ def expert_trajectory(ctx: Context, cfg: TrajectorySettings, number: int) -> Ten
         augment=cfg.augment,
         batching=Batching.sequential,
     )
-    recipe = {key: getattr(cfg, key) for key in ("train_epochs", "lr_expert", "batch_real", "augment")}
-    student = training.student_parts(ctx)["student"]
     parts = {
         "data": data.fingerprint,
-        "student": student,
+        "student": student.identity(),
         "families": data.augmentation,
         "expert": number,
-        **recipe,
+        **{key: getattr(cfg, key) for key in ("train_epochs", "lr_expert", "batch_real", "augment")},
     }
 
-    def make() -> dict[str, Tensor]:
-        net = _network(ctx)
-        walk = torch.zeros(cfg.train_epochs + 1, FlatNetwork(net).theta().numel(), device=ctx.device)
+    def make(part: Run) -> dict[str, Tensor]:
+        net = models.for_data(student, data).to(part.device).train()
+        walk = torch.zeros(cfg.train_epochs + 1, FlatNetwork(net).theta().numel(), device=part.device)
         training.train_students(
             lambda: net,
             data.train.images,
@@ -197,22 +192,21 @@ def expert_trajectory(ctx: Context, cfg: TrajectorySettings, number: int) -> Ten
             epochs=cfg.train_epochs - 1,
             seeds=[derive(0, "expert", number)],
             augmentation=data.augmentation,
-            device=ctx.device,
-            loop=_recording(ctx, f"expert-{number}", net, walk),
+            device=part.device,
+            loop=_recording(part, f"expert-{number}", net, walk),
         )
         return {"walk": walk}
 
-    walk: Tensor = ctx.cache.get("trajectory", parts, make)["walk"]
-    ctx.folder.forget(f"checkpoint-expert-{number}.safetensors")
+    walk: Tensor = run.cached("trajectory", parts, make)["walk"]
     return walk
 
 
-def _recording(ctx: Context, name: str, net: nn.Module, walk: Tensor) -> Loop:
+def _recording(run: Run, name: str, net: nn.Module, walk: Tensor) -> Loop:
     """The run's loop, which before each epoch and after the last writes the network's weights into `walk`."""
     flat = FlatNetwork(net)
 
     def loop(_part: str, total: int, state: dict[str, Any]) -> Iterator[int]:
-        for epoch in ctx.loop(name, total, {**state, "walk": walk}):
+        for epoch in run.loop(name, total, {**state, "walk": walk}):
             walk[epoch] = flat.theta()
             yield epoch
         walk[total] = flat.theta()
@@ -220,21 +214,24 @@ def _recording(ctx: Context, name: str, net: nn.Module, walk: Tensor) -> Loop:
     return loop
 
 
-def match_trajectories(ctx: Context, cfg: TrajectorySettings) -> SyntheticSet:
+def match_trajectories(
+    run: Run, data: ImageDataset, student: StudentConfig, start_KICHW: Tensor, cfg: TrajectorySettings
+) -> tuple[Tensor, float]:
     """The loop of MTT. In each iteration
 
     1. draw an expert and an epoch t below `max_start_epoch`; the student starts at the expert's weights there;
     2. take `syn_steps` steps of `student_step` on random minibatches of the synthetic images, augmented;
     3. step on the pixels and on the rate alpha by the gradient of `trajectory_distance` through all of these.
 
-    The set's `lr` is the learned alpha, with which networks are then trained on it.
+    Returns the images (K IPC, C, H, W) that `start_KICHW` becomes, and alpha, with which networks are then
+    trained on them.
     """
-    data, per_class = ctx.dataset, ctx.ipc.images_per_class
     last = cfg.max_start_epoch - 1 + cfg.expert_epochs  # the last epoch that is looked at
-    walks = [expert_trajectory(ctx, cfg, number)[: last + 1].clone() for number in range(cfg.experts)]
-    images = initial_images(ctx, cfg.init).flatten(0, 1).requires_grad_()
-    alpha = torch.tensor(cfg.alpha0, device=ctx.device, requires_grad=True)
-    labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(per_class)
+    experts = range(cfg.experts)
+    walks = [expert_trajectory(run, data, student, cfg, number)[: last + 1].clone() for number in experts]
+    images = start_KICHW.flatten(0, 1).clone().requires_grad_()
+    alpha = torch.tensor(cfg.alpha0, device=run.device, requires_grad=True)
+    labels = torch.arange(data.num_classes, device=run.device).repeat_interleave(start_KICHW.shape[1])
     optimiser = torch.optim.SGD(
         [{"params": [images], "lr": cfg.lr_image}, {"params": [alpha], "lr": cfg.lr_alpha}],
         momentum=cfg.momentum_image,
@@ -242,16 +239,17 @@ def match_trajectories(ctx: Context, cfg: TrajectorySettings) -> SyntheticSet:
     state = {"images": images, "alpha": alpha}
     for name, value in list(state.items()):
         state[f"momentum {name}"] = optimiser.state[value]["momentum_buffer"] = torch.zeros_like(value)
-    network = FlatNetwork(_network(ctx))
+    network = FlatNetwork(models.for_data(student, data).to(run.device).train())
+    strategy = data.augmentation if cfg.augment else ""
 
-    for step in ctx.loop("distil", cfg.iterations, state):
-        draws, choices = ctx.generator("distil", step), ctx.generator("choices", step, device="cpu")
+    for step in run.loop("distil", cfg.iterations, state):
+        draws, choices = run.generator("distil", step), run.generator("choices", step, device="cpu")
         walk = walks[_integer(len(walks), choices)]
         first = _integer(cfg.max_start_epoch, choices)
-        start, target = (walk[epoch].to(ctx.device) for epoch in (first, first + cfg.expert_epochs))
+        start, target = (walk[epoch].to(run.device) for epoch in (first, first + cfg.expert_epochs))
         theta = start
         for indices in minibatches(len(images), cfg.batch_syn, cfg.syn_steps, draws):
-            batch = augmented(ctx, cfg, images[indices], draws, choices)
+            batch = augmented(strategy, images[indices], draws, choices)
             theta = student_step(network, theta, batch, labels[indices], alpha)
         loss = trajectory_distance(theta, start, target)
         optimiser.zero_grad()
@@ -260,8 +258,8 @@ def match_trajectories(ctx: Context, cfg: TrajectorySettings) -> SyntheticSet:
         with torch.no_grad():
             alpha.clamp_(min=SMALLEST_RATE)
         spread = images.detach().std()
-        ctx.log("distil", step, loss=loss.detach(), alpha=alpha.detach(), pixel_std=spread)
-    return SyntheticSet(images.detach().clone(), labels, lr=float(alpha.detach()))
+        run.log("distil", step, loss=loss.detach(), alpha=alpha.detach(), pixel_std=spread)
+    return images.detach(), float(alpha.detach())
 
 
 def minibatches(count: int, size: int, steps: int, draws: torch.Generator) -> Iterator[Tensor]:
@@ -276,40 +274,14 @@ def minibatches(count: int, size: int, steps: int, draws: torch.Generator) -> It
             done += 1
 
 
-def augmented(
-    ctx: Context, cfg: TrajectorySettings, images: Tensor, draws: torch.Generator, choices: torch.Generator
-) -> Tensor:
-    """One random family for the batch, its parameters drawn for each image; as they are without `augment`."""
-    if not (cfg.augment and ctx.dataset.augmentation):
+def augmented(strategy: str, images: Tensor, draws: torch.Generator, choices: torch.Generator) -> Tensor:
+    """The images (n, C, H, W) under one random family, its parameters drawn for each; without a strategy as
+    they are."""
+    if not strategy:
         return images
-    draw = augment.draw(ctx.dataset.augmentation, 1, len(images), choices, draws)
+    draw = augment.draw(strategy, 1, len(images), choices, draws)
     return augment.apply(draw, images[None])[0]
-
-
-def _network(ctx: Context) -> nn.Module:
-    data = ctx.dataset
-    net = models.build(
-        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
-    )
-    return net.to(ctx.device).train()
 
 
 def _integer(below: int, choices: torch.Generator) -> int:
     return int(torch.randint(below, (), generator=choices))
-
-
-def trajectory_work(ctx: Context, cfg: TrajectorySettings) -> list[Work]:
-    """Training the experts, if they are not there, and the distillation."""
-    count = ctx.dataset.num_classes * ctx.ipc.images_per_class
-    batch = min(cfg.batch_syn, count) or count
-    real = 3.0 * cfg.experts * cfg.train_epochs * len(ctx.dataset.train)
-    passes = STEP_PASSES * cfg.iterations * cfg.syn_steps * batch
-    steps = f"{cfg.iterations} x {cfg.syn_steps} steps x {batch} images"
-    return [
-        Work(
-            name="experts",
-            what=f"{cfg.experts} x {cfg.train_epochs} epochs, unless cached",
-            student_images=real,
-        ),
-        Work(name="distil", what=steps, student_images=passes),
-    ]

@@ -1,7 +1,7 @@
 """Gaussian mixtures and their reduction: closed-form distances, greedy merging, refinement."""
 
 from distill_bench.mixtures.divergence import kl_monte_carlo, kl_quadrature
-from distill_bench.mixtures.draws import ReducedMixtures, reduce_draws
+from distill_bench.mixtures.draws import Draws, reduce_draws
 from distill_bench.mixtures.examples import classic, originals, random
 from distill_bench.mixtures.gaussian import (
     GaussianMixture,
@@ -37,13 +37,13 @@ __all__ = [
     "Cheapest",
     "Components",
     "Distance",
+    "Draws",
     "GaussianMixture",
     "LeastImportant",
     "MakeRule",
     "NearestToOriginal",
     "Objective",
     "PairCost",
-    "ReducedMixtures",
     "Reduction",
     "Rule",
     "Slots",

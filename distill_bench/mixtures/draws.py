@@ -4,51 +4,50 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from distill_bench.contract import Context
 from distill_bench.mixtures.examples import originals
 from distill_bench.mixtures.gaussian import GaussianMixture
 from distill_bench.mixtures.greedy import Reduction
 
-__all__ = ["ReducedMixtures", "reduce_draws"]
+if TYPE_CHECKING:
+    from distill_bench.groups import MixtureConfig
+    from distill_bench.run import Run
+
+__all__ = ["Draws", "reduce_draws"]
 
 
-@dataclass(frozen=True)
-class ReducedMixtures:
-    """The product of mixture reduction: for each draw the original, its reduction, and the wall time in
-    seconds.
-
-    Both mixtures lie on the CPU.
-    """
+class Draws(NamedTuple):
+    """The original of each draw, its reduction, and the wall time in seconds. Mixtures lie on the CPU."""
 
     originals: list[GaussianMixture]
     reductions: list[Reduction]
     seconds: list[float]
 
 
-def reduce_draws(ctx: Context, reduce: Callable[[GaussianMixture, int], Reduction]) -> ReducedMixtures:
-    """`reduce(mixture, target)` for each draw of `ctx.mixture`, on the run's device and timed with the
-    transfer of the result to the CPU. The loop is resumable, draw by draw.
+def reduce_draws(
+    run: Run, config: MixtureConfig, reduce: Callable[[GaussianMixture, int], Reduction]
+) -> Draws:
+    """`reduce(mixture, target)` for each draw of `config`, on the run's device.
 
-    Before the clock starts one pair of the first mixture is merged, so that the times do not hold what is
-    made only once in a process.
+    A time holds the transfer of the result to the CPU. The loop is resumable, draw by draw. Before the clock
+    starts one pair of the first mixture is merged, so that the times do not hold what is made only once in a
+    process.
     """
-    mixtures = originals(ctx.mixture, ctx.seed)
-    target = ctx.mixture.target
-    state = _empty_state(len(mixtures), ctx.mixture.components, target, ctx.mixture.dimension)
-    reduce(mixtures[0].select(slice(target + 1)).to(ctx.device), target)
-    for draw in ctx.loop("reduce", len(mixtures), state):
-        original = mixtures[draw].to(ctx.device)
+    mixtures = originals(config, run.seed)
+    state = _empty_state(len(mixtures), config.components, config.target, config.dimension)
+    reduce(mixtures[0].select(slice(config.target + 1)).to(run.device), config.target)
+    for draw in run.loop("reduce", len(mixtures), state):
+        original = mixtures[draw].to(run.device)
         started = time.perf_counter()
-        reduction = reduce(original, target)
+        reduction = reduce(original, config.target)
         g = reduction.mixture.to("cpu")
         state["seconds"][draw] = time.perf_counter() - started
-        _keep(state, draw, g, reduction)
-    reductions = [_kept(state, draw) for draw in range(len(mixtures))]
-    return ReducedMixtures(mixtures, reductions, state["seconds"].tolist())
+        _write(state, draw, g, reduction)
+    reductions = [_read(state, draw) for draw in range(len(mixtures))]
+    return Draws(mixtures, reductions, state["seconds"].tolist())
 
 
 def _empty_state(draws: int, components: int, target: int, dimension: int) -> dict[str, torch.Tensor]:
@@ -64,7 +63,7 @@ def _empty_state(draws: int, components: int, target: int, dimension: int) -> di
     }
 
 
-def _keep(state: dict[str, torch.Tensor], draw: int, g: GaussianMixture, reduction: Reduction) -> None:
+def _write(state: dict[str, torch.Tensor], draw: int, g: GaussianMixture, reduction: Reduction) -> None:
     """Write one result into the state, in place."""
     merges = reduction.merges
     state["sizes"][draw] = torch.tensor([len(g), len(merges), reduction.dropped])
@@ -73,7 +72,7 @@ def _keep(state: dict[str, torch.Tensor], draw: int, g: GaussianMixture, reducti
     state["merges"][draw, : len(merges)] = torch.tensor(merges, dtype=torch.long).view(-1, 2)
 
 
-def _kept(state: dict[str, torch.Tensor], draw: int) -> Reduction:
+def _read(state: dict[str, torch.Tensor], draw: int) -> Reduction:
     """Read one result from the state."""
     size, merges, dropped = state["sizes"][draw].tolist()
     parts = (state[name][draw, :size].clone() for name in ("log_weights", "means", "covariances"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from distill_bench.groups import Pooling
-from distill_bench.models.layers import Classifier, Convolution
+from distill_bench.models.layers import LinearHead, Convolution
 from distill_bench.models.network import Network, halved, padded, sequence
 
 __all__ = ["AlexNet"]
@@ -21,8 +21,8 @@ class AlexNet(Network):
     """
 
     def __init__(self, *, channels: int, num_classes: int, resolution: int, copies: int = 1) -> None:
-        recipe = {"channels": channels, "num_classes": num_classes, "resolution": resolution}
-        super().__init__(recipe, copies, resolution)
+        arguments = {"channels": channels, "num_classes": num_classes, "resolution": resolution}
+        super().__init__(arguments, copies, resolution)
         size, extra = padded(resolution, channels)
         self.largest_map = 128 * size * size
         incoming = channels
@@ -35,4 +35,4 @@ class AlexNet(Network):
             self.blocks.append(sequence(layers))
             size, pooling = halved(size, 1, Pooling.max)
             self.pools.append(pooling)
-        self.classifier = Classifier(incoming * size * size, num_classes, copies)
+        self.classifier = LinearHead(incoming * size * size, num_classes, copies)

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import nn
 
 from distill_bench.errors import require
 from distill_bench.groups import Norm, Pooling
-from distill_bench.models.layers import Classifier, Convolution, normalisation
+from distill_bench.models.layers import LinearHead, Convolution, normalisation
 from distill_bench.models.network import Network, halved, padded, sequence
 
-__all__ = ["ConvNet", "depth_for"]
+__all__ = ["ConvNet", "convnet6", "depth_for"]
 
 
 def depth_for(resolution: int) -> int:
@@ -44,7 +45,7 @@ class ConvNet(Network):
         any_size: bool = False,
         copies: int = 1,
     ) -> None:
-        recipe = {
+        arguments = {
             "channels": channels,
             "num_classes": num_classes,
             "resolution": resolution,
@@ -54,7 +55,7 @@ class ConvNet(Network):
             "pooling": pooling,
             "any_size": any_size,
         }
-        super().__init__(recipe, copies, resolution)
+        super().__init__(arguments, copies, resolution)
         depth = depth or depth_for(resolution)
         size, extra = padded(resolution, channels)
         if pooling is not Pooling.none and not any_size:
@@ -74,4 +75,9 @@ class ConvNet(Network):
             size, then = halved(size, 1 if last else 2, pooling)
             self.pools.append(then)
             incoming, extra = width, 0
-        self.classifier = Classifier(width * size * size, num_classes, copies)
+        self.classifier = LinearHead(width * size * size, num_classes, copies)
+
+
+def convnet6(*, depth: int = 0, **arguments: Any) -> ConvNet:
+    """A ConvNet of six blocks, or of `depth` if it is above 0, for images of any size."""
+    return ConvNet(**arguments, depth=depth or 6, any_size=True)

@@ -13,8 +13,8 @@ __all__ = ["flat_parameter"]
 def flat_parameter(net: nn.Module) -> nn.Parameter:
     """One parameter of which those of `net` become views, values kept; its gradient, zero, likewise.
 
-    An optimiser of this one parameter trains the network. `backward` adds to the gradient in place: set it to zero
-    between steps, never to None. ValueError if the parameters differ in type or device.
+    An optimiser of this one parameter trains the network. `backward` adds to the gradient in place: set it to
+    zero between steps, never to None. ValueError if the parameters differ in type or device.
     """
     flat = nn.Parameter(flatten_parameters(net))
     gradient = torch.zeros_like(flat)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distill_bench.groups import Norm, Pooling
 
-__all__ = ["Classifier", "Convolution", "LayerNorm", "normalisation", "pool"]
+__all__ = ["LinearHead", "Convolution", "LayerNorm", "normalisation", "pool"]
 
 GROUPS = 4  # of Norm.group
 
@@ -66,7 +66,7 @@ class LayerNorm(nn.Module):
         return torch.addcmul(self.bias, F.group_norm(x, self.copies), self.weight)
 
 
-class Classifier(nn.Linear):
+class LinearHead(nn.Linear):
     """The last layer of M networks: embeddings (B, M D) to logits, (B, K) for one network, else (M, B, K)."""
 
     def __init__(self, incoming: int, classes: int, copies: int) -> None:

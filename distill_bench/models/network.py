@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 from torch import Tensor, nn
 
 from distill_bench.groups import Pooling
-from distill_bench.models.layers import Classifier, pool
+from distill_bench.models.layers import LinearHead, pool
 
 __all__ = ["Features", "Network"]
 
@@ -28,19 +28,19 @@ class Network(nn.Module):
     logits are (M, B, K). With `features=True` (one network only) the result is `Features`.
     """
 
-    def __init__(self, recipe: dict[str, Any], copies: int, resolution: int) -> None:
+    def __init__(self, arguments: dict[str, Any], copies: int, resolution: int) -> None:
         super().__init__()
-        self.recipe = recipe  # the arguments of the class, but for `copies`
+        self.arguments = arguments  # the arguments of the class, but for `copies`
         self.copies = copies
         self.resolution = resolution
         self.blocks = nn.ModuleList()
         self.pools: list[Pooling] = []  # after each block
         self.largest_map: int  # C H W of the largest map of one network, for one image
-        self.classifier: Classifier
+        self.classifier: LinearHead
 
     def times(self, copies: int) -> Self:
         """A new network of the same architecture with this many copies; its parameters are not these."""
-        return type(self)(**self.recipe, copies=copies)
+        return type(self)(**self.arguments, copies=copies)
 
     def summarise(self, x: Tensor) -> Tensor:
         """The embedding of the last block's pooled output: flattened."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_bench.groups import Norm, Pooling
-from distill_bench.models.layers import Classifier, Convolution, normalisation, pool
+from distill_bench.models.layers import LinearHead, Convolution, normalisation, pool
 from distill_bench.models.network import Network, halved, sequence
 
 __all__ = ["ResNet18", "ResNetAP10"]
@@ -75,8 +75,8 @@ class ResNet18(Network):
     def __init__(
         self, *, channels: int, num_classes: int, resolution: int, norm: Norm = Norm.instance, copies: int = 1
     ) -> None:
-        recipe = {"channels": channels, "num_classes": num_classes, "resolution": resolution, "norm": norm}
-        super().__init__(recipe, copies, resolution)
+        arguments = {"channels": channels, "num_classes": num_classes, "resolution": resolution, "norm": norm}
+        super().__init__(arguments, copies, resolution)
         layers, size = self._stem(channels, resolution, norm, copies)
         incoming = STAGES[0]
         for number, width in enumerate(STAGES):
@@ -87,7 +87,7 @@ class ResNet18(Network):
             self.blocks.append(sequence(layers))
             self.pools.append(Pooling.none)
             incoming, layers = width, []
-        self.classifier = Classifier(incoming, num_classes, copies)
+        self.classifier = LinearHead(incoming, num_classes, copies)
 
     def _stem(self, channels: int, resolution: int, norm: Norm, copies: int) -> tuple[list[nn.Module], int]:
         """The layers before the first stage, and the size of the map that they leave."""
@@ -117,8 +117,8 @@ class ResNetAP10(Network):
     def __init__(
         self, *, channels: int, num_classes: int, resolution: int, norm: Norm = Norm.instance, copies: int = 1
     ) -> None:
-        recipe = {"channels": channels, "num_classes": num_classes, "resolution": resolution, "norm": norm}
-        super().__init__(recipe, copies, resolution)
+        arguments = {"channels": channels, "num_classes": num_classes, "resolution": resolution, "norm": norm}
+        super().__init__(arguments, copies, resolution)
         stem = Convolution(channels, STAGES[0], 7 if resolution > LARGE else 3, copies, bias=False)
         layers = [stem, normalisation(norm, STAGES[0], resolution, copies), nn.ReLU(inplace=True)]
         self.largest_map = STAGES[0] * resolution * resolution
@@ -132,7 +132,7 @@ class ResNetAP10(Network):
             self.blocks.append(sequence(layers))
             self.pools.append(Pooling.none)
             incoming, size, layers = width, after, []
-        self.classifier = Classifier(incoming, num_classes, copies)
+        self.classifier = LinearHead(incoming, num_classes, copies)
 
     def summarise(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))

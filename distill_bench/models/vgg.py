@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from distill_bench.groups import Norm, Pooling
-from distill_bench.models.layers import Classifier, Convolution, normalisation
+from distill_bench.models.layers import LinearHead, Convolution, normalisation
 from distill_bench.models.network import Network, halved, padded, sequence
 
 __all__ = ["VGG11"]
@@ -31,8 +31,8 @@ class VGG11(Network):
     def __init__(
         self, *, channels: int, num_classes: int, resolution: int, norm: Norm = Norm.instance, copies: int = 1
     ) -> None:
-        recipe = {"channels": channels, "num_classes": num_classes, "resolution": resolution, "norm": norm}
-        super().__init__(recipe, copies, resolution)
+        arguments = {"channels": channels, "num_classes": num_classes, "resolution": resolution, "norm": norm}
+        super().__init__(arguments, copies, resolution)
         size, extra = padded(resolution, channels)
         self.largest_map = 64 * size * size
         incoming = channels
@@ -45,4 +45,4 @@ class VGG11(Network):
             self.blocks.append(sequence(layers))
             size, pooling = halved(size, 1 if number == len(BLOCKS) - 1 else 2, Pooling.max)
             self.pools.append(pooling)
-        self.classifier = Classifier(incoming * size * size, num_classes, copies)
+        self.classifier = LinearHead(incoming * size * size, num_classes, copies)

@@ -46,7 +46,7 @@ def _capped(
     content = dict(node)
     for key, largest in caps.items():
         value = content.get(key)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if number and value > largest and f"{group}.{key}" not in given:
-            content[key] = largest
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or f"{group}.{key}" in given:
+            continue
+        content[key] = min(value, largest)
     return content

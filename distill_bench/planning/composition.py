@@ -4,6 +4,7 @@ hand."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +35,14 @@ def compose(words: Sequence[str]) -> Composition:
     one."""
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+    running = GlobalHydra.instance().is_initialized()
+    folder = str(conf_dir())
+    with nullcontext() if running else initialize_config_dir(version_base="1.3", config_dir=folder):
         config = compose_config("config", overrides=list(words), return_hydra_config=True)
     choices = dict(config.hydra.runtime.choices)
-    plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     return Composition(plain, choices, words)
 
 

@@ -134,7 +134,8 @@ def typed_groups(
         group, _, field = key.partition(".")
         if group in groups and field in groups[group].unused():
             option = composition.choices[group]
-            raise UserError(f"{key}: {group}={option} does not use it")
+            fields = ", ".join(sorted(groups[group].identity().keys() - {"name"})) or "none"
+            raise UserError(f"{key}: not used by {group}={option}; it uses: {fields}")
     return config, groups
 
 
@@ -184,11 +185,11 @@ def _ipc_words(spec: ProductSpec) -> list[str]:
 
 
 def _differences(config: DictConfig, default: DictConfig, groups: Collection[str]) -> dict[str, Any]:
-    changes = {}
+    changes: dict[str, Any] = {}
     for name in groups:
         values, defaults = OmegaConf.to_container(config[name], resolve=True), default[name]
         assert isinstance(values, dict)
-        changes |= {f"{name}.{k}": v for k, v in values.items() if k not in defaults or defaults[k] != v}
+        changes |= {f"{name}.{k!s}": v for k, v in values.items() if k not in defaults or defaults[k] != v}
     return changes
 
 

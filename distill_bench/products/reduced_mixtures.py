@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from distill_bench import mixtures, reporting
+from distill_bench import mixtures
 from distill_bench.metrics import Measure
 
 __all__ = ["ReducedMixtures"]
@@ -51,9 +51,11 @@ class ReducedMixtures:
 
     def draw(self, path: Path) -> None:
         """Write a PNG of the first original and its reduction."""
+        from distill_bench.reporting.mixture_figure import draw_mixture
+
         pair = (self.originals[0], self.reductions[0].mixture)
         original, reduced = ((f.weights.numpy(), f.means.numpy(), f.covariances.numpy()) for f in pair)
-        reporting.draw_mixture(path, original, reduced)
+        draw_mixture(path, original, reduced)
 
 
 def _parts(f: mixtures.GaussianMixture) -> dict[str, torch.Tensor]:

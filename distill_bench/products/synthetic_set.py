@@ -97,5 +97,6 @@ def synthetic_set(source: ImageDataset, images: Tensor, **more: Any) -> Syntheti
     flat = images.flatten(0, 1) if images.ndim == 5 else images
     per_class = len(flat) // source.num_classes
     labels = torch.arange(source.num_classes, device=flat.device).repeat_interleave(per_class)
-    names = {"transform": source.transform, "class_names": source.class_names}
-    return SyntheticSet(images=flat, labels=labels, **names, **more)
+    return SyntheticSet(
+        images=flat, labels=labels, transform=source.transform, class_names=source.class_names, **more
+    )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distill_bench.metrics import Measure, Summary, summarise
+from distill_bench.reporting.axes import Axes, Settings, axes_key, settings_key
 from distill_bench.reporting.results import Result
-from distill_bench.store import content_key
 
-__all__ = ["FULL", "Series", "flat", "natural", "series_of", "setting_of", "without_ipc"]
+__all__ = ["FULL", "Series", "cell_of", "flat", "series_of"]
 
 FULL = "full"  # the name of the ceiling, the whole training set, among the methods
-_DEFAULT_STUDENT = "convnet"  # the network of the main tables, which a setting does not name
+_OF_THE_PRODUCT = ("method", "ipc", "generator")  # groups that the whole training set knows nothing of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +21,14 @@ class Series:
     """One metric of one cell: the raw repeats of each seed, and where they were made."""
 
     method: str
-    setting: str
+    axes: Axes
     metric: str
+    facets: Mapping[str, str]
     protocol: str  # empty for a task without one
     profile: str
-    variant: str = ""  # what sets this cell apart from others with the same labels
-    cell: str
-    config: Mapping[str, Any] = field(repr=False)
+    settings: Settings
+    data: str  # the fingerprint of the data
+    size: str  # of the evaluation, in words
     by_seed: Mapping[int, list[float]]
     devices: tuple[str, ...]
     software: tuple[str, ...]
@@ -41,80 +39,102 @@ class Series:
         return summarise(list(self.by_seed.values()))
 
 
-def setting_of(labels: Mapping[str, Any], facets: Mapping[str, str]) -> str:
-    """The canonical name of what a method was asked to do, as in the reference files.
-
-    Dataset distillation: ``cifar10 ipc=10``, then `` student=alexnet`` unless the evaluated network is the
-    convnet, then `` distiller=resnet18`` unless the set was made with the convnet. Mixture reduction:
-    ``classic L=5`` or ``random d=4 10->5``.
-    """
-    if "mixture" in labels:
-        name, target = labels["mixture"], labels.get("target")
-        if name == "classic":
-            return f"{name} L={target}"
-        return f"{name} d={labels.get('dimension')} {labels.get('components')}->{target}"
-    words = [str(labels.get("dataset", "")), f"ipc={labels['ipc']}" if "ipc" in labels else ""]
-    distiller = labels.get("student", _DEFAULT_STUDENT)
-    for key, network in (("student", facets.get("student", distiller)), ("distiller", distiller)):
-        words.append("" if network == _DEFAULT_STUDENT else f"{key}={network}")
-    return " ".join(filter(None, words))
-
-
-def without_ipc(setting: str) -> str:
-    """The setting of the whole training set that belongs to `setting`."""
-    return " ".join(word for word in setting.split() if not word.startswith(("ipc=", "distiller=")))
+def cell_of(result: Result) -> tuple[object, ...]:
+    """What runs of one cell share: everything that a table shows but the seed, and the data."""
+    labels = (result.task, result.method, result.protocol, result.profile, result.data)
+    return *labels, axes_key(result.axes), settings_key(result.settings)
 
 
 def series_of(results: Iterable[Result]) -> list[Series]:
     """All metrics of all cells, in the order in which they are met.
 
-    Runs are joined when they differ in nothing but the seed (equal `cell_id`, equal data). Cells that differ
-    in their config although their labels are equal stay apart, and `variant` says in what they differ. The
-    accuracy on the whole training set is the method `full`, and belongs to all methods alike.
+    Runs are joined when method, axes, facets, protocol, profile, settings and data agree; of two runs of one
+    seed the first counts. The accuracy on the whole training set is the method `full`, and belongs to all
+    methods and sizes alike.
     """
-    found: dict[tuple[str, ...], Series] = {}
-    for result in results:
-        for series in _series_of_run(result):
-            key = (series.method, series.setting, series.metric, series.cell)
-            found[key] = _joined(found[key], series) if key in found else series
-    return _with_variants(map(_distinct_ceiling, found.values()))
+    cells: dict[tuple[object, ...], Series] = {}
+    for series in (series for result in results for series in _series_of_run(result)):
+        words = (series.method, series.metric, series.protocol, series.profile, series.data)
+        key = (*words, axes_key(series.axes), axes_key(series.facets), settings_key(series.settings))
+        cells[key] = _joined(cells[key], series) if key in cells else series
+    return [_distinct_ceiling(series) for series in cells.values()]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a nested config, by dotted name."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
+    return leaves
 
 
 def _series_of_run(result: Result) -> Iterator[Series]:
-    data = str(result.provenance.get("data_fingerprint", ""))
-    config = {**result.config, "data": data} if data else dict(result.config)
-    config.pop("seed", None)
     for measure in result.measures:
         full = measure.name == "full_data_accuracy"
-        labels = {
-            key: value for key, value in result.labels.items() if key not in ("ipc", "student", "generator")
-        }
-        shared = {key: value for key, value in config.items() if key not in ("method", "ipc", "generator")}
+        axes = _with_student(result.axes, measure, full)
         yield Series(
             method=FULL if full else result.method,
-            setting=setting_of(labels if full else result.labels, measure.facets),
-            metric=_metric_name(measure),
-            protocol=str(result.labels.get("protocol", "")),
-            profile=str(result.labels.get("profile", "")),
-            cell=content_key(shared) if full else content_key({"cell": result.cell_id, "data": data}),
-            config=shared if full else config,
+            axes=_axes_of_full(axes) if full else axes,
+            metric=measure.name,
+            facets={name: value for name, value in measure.facets.items() if name != "student"},
+            protocol=result.protocol,
+            profile=result.profile,
+            settings=_settings_of_full(result) if full else result.settings,
+            data=result.data,
+            size=_size(result.config),
             by_seed={result.seed: measure.values},
             devices=(str(result.provenance.get("device", "")),),
             software=(_software(result.provenance),),
         )
 
 
-def _metric_name(measure: Measure) -> str:
-    """The metric, with the facets that the setting does not tell."""
-    rest = [f"{key}={value}" for key, value in sorted(measure.facets.items()) if key != "student"]
-    return " ".join([measure.name, *rest])
+def _with_student(axes: Axes, measure: Measure, full: bool) -> Axes:
+    """The axes, with the network that was evaluated before the one that distilled."""
+    student = measure.facets.get("student", axes.get("distiller") if full else None)
+    if student is None:
+        return axes
+    pairs: dict[str, Any] = {}
+    for name, value in axes.items():
+        pairs |= {"student": student, name: value} if name == "distiller" else {name: value}
+    return {**pairs, "student": student}
+
+
+def _axes_of_full(axes: Axes) -> Axes:
+    return {name: value for name, value in axes.items() if name not in ("ipc", "distiller")}
+
+
+def _settings_of_full(result: Result) -> Settings:
+    """The settings that the whole training set has too.
+
+    Whitening is a default of some methods, and so among the settings of no run of theirs; the whole training
+    set has no method.
+    """
+    settings = {
+        name: value
+        for name, value in result.settings.items()
+        if name.split(".")[0] not in _OF_THE_PRODUCT and name != "dataset.zca"
+    }
+    dataset = result.config.get("dataset")
+    whitened = isinstance(dataset, Mapping) and dataset.get("zca") is True
+    return {**settings, "dataset.zca": True} if whitened else settings
+
+
+def _size(config: Mapping[str, Any]) -> str:
+    """What the evaluation of a product cost, e.g. ``convnet of width 32, E = 150, 3 networks a set``."""
+    student, protocol = config.get("student"), config.get("protocol")
+    words = []
+    if isinstance(student, Mapping) and {"name", "width"} <= student.keys():
+        words.append(f"{student['name']} of width {student['width']}")
+    if isinstance(protocol, Mapping):
+        words += [f"E = {protocol['epochs']}"] if "epochs" in protocol else []
+        words += [f"{protocol['nets']} networks a set"] if "nets" in protocol else []
+    return ", ".join(words)
 
 
 def _software(provenance: Mapping[str, Any]) -> str:
-    words = [
-        f"{key} {provenance[key]}" for key in ("distill_bench", "torch", "commit") if provenance.get(key)
-    ]
-    return ", ".join(words)
+    names = ("distill_bench", "torch", "commit")
+    return ", ".join(f"{name} {provenance[name]}" for name in names if provenance.get(name))
 
 
 def _joined(one: Series, other: Series) -> Series:
@@ -127,43 +147,11 @@ def _joined(one: Series, other: Series) -> Series:
 
 
 def _distinct_ceiling(series: Series) -> Series:
-    """Runs that took the same networks from the cache are not repeats of one another."""
+    """Runs that took the same networks from the cache are not repeats, whether all of them or some."""
     if series.method != FULL:
         return series
-    distinct: dict[tuple[float, ...], int] = {}
-    for seed, values in sorted(series.by_seed.items()):
-        distinct.setdefault(tuple(values), seed)
-    return replace(series, by_seed={seed: list(values) for values, seed in distinct.items()})
-
-
-def _with_variants(found: Iterable[Series]) -> list[Series]:
-    alike: dict[tuple[str, ...], list[Series]] = defaultdict(list)
-    for series in found:
-        labels = (series.method, series.setting, series.metric, series.protocol, series.profile)
-        alike[labels].append(series)
-    named = []
-    for group in alike.values():
-        configs = [flat(series.config) for series in group]
-        keys = {key: None for config in configs for key in config}
-        differing = [key for key in keys if len({json.dumps(config.get(key)) for config in configs}) > 1]
-        if len(differing) > 1:
-            differing = [key for key in differing if key != "data"]  # a fingerprint tells a reader least
-        for series, config in zip(group, configs, strict=True):
-            words = [f"{key.removeprefix('method.')}={config.get(key)}" for key in differing]
-            named.append(replace(series, variant=", ".join(words)))
-    return named
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of a nested config, by dotted name."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
-    return leaves
-
-
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key in which ``ipc=2`` comes before ``ipc=10``."""
-    parts = re.findall(r"\d+|\D+", text)
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+    distinct: dict[int, list[float]] = {}
+    for seed, values in sorted(series.by_seed.items(), key=lambda item: (-len(item[1]), item[0])):
+        if not any(other[: len(values)] == values for other in distinct.values()):
+            distinct[seed] = values
+    return replace(series, by_seed=dict(sorted(distinct.items())))

@@ -1,12 +1,14 @@
-"""Rows laid out as papers print them: methods down, settings across."""
+"""Rows laid out as papers print them: methods down, problems across."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from distill_bench.reporting.cells import FULL, without_ipc
-from distill_bench.reporting.numbers import gain
+from distill_bench.reporting.axes import Axes, axes_key, describe, parts, varying, words
+from distill_bench.reporting.cells import FULL
+from distill_bench.reporting.naming import Naming, together
+from distill_bench.reporting.numbers import gain, heading
 from distill_bench.reporting.row import Row
 
 __all__ = ["Pivot", "Section", "pivots"]
@@ -14,11 +16,17 @@ __all__ = ["Pivot", "Section", "pivots"]
 
 @dataclass
 class Section:
-    """One metric: for each method (with its variant) its row in each column."""
+    """One metric: for each method (with its settings) its row in each column."""
 
     metric: str
+    facets: Mapping[str, str]
     lines: dict[str, dict[str, Row]] = field(default_factory=dict)
     best: dict[str, str] = field(default_factory=dict)  # column -> the line with the best mean
+
+    @property
+    def heading(self) -> str:
+        """The metric in words."""
+        return heading(self.metric, self.facets)
 
     @property
     def count(self) -> str:
@@ -43,10 +51,11 @@ class Section:
 class Pivot:
     """Everything measured on one data set (or family of mixtures) under one protocol and profile."""
 
-    family: str
+    family: str  # the axes that all cells share, in words
     protocol: str
     profile: str
-    columns: list[str] = field(default_factory=list)  # settings, without the family
+    settings: str  # that all cells share, in words
+    columns: list[str] = field(default_factory=list)  # the other axes, in words
     sections: list[Section] = field(default_factory=list)
 
     @property
@@ -54,49 +63,80 @@ class Pivot:
         """``digits · protocol dc · profile fast``."""
         protocol = f"protocol {self.protocol}" if self.protocol else ""
         profile = f"profile {self.profile}" if self.profile else ""
-        return " · ".join(filter(None, [self.family, protocol, profile]))
+        return " · ".join(filter(None, [self.family, protocol, profile, self.settings]))
 
     @property
     def compared(self) -> bool:
-        """Whether a paper's number stands beside any of the cells."""
+        """Whether any of the cells can be compared with a paper's number."""
         return any(
-            r.paper is not None for s in self.sections for line in s.lines.values() for r in line.values()
+            row.gap is not None
+            for section in self.sections
+            for line in section.lines.values()
+            for row in line.values()
         )
 
 
 def pivots(rows: Iterable[Row]) -> list[Pivot]:
-    """The measured rows, laid out; the order of `rows` is kept in lines and columns.
+    """The measured rows, laid out; the order of `rows` is kept, the lines of a method stand together.
 
     The accuracy on the whole training set is a line of the section of accuracies, repeated in every column it
     belongs to.
     """
-    measured = [row for row in rows if row.mean is not None]
-    found: dict[tuple[str, str, str], Pivot] = {}
-    for row in (row for row in measured if row.method != FULL):
-        pivot, column = _pivot(found, row), row.setting.partition(" ")[2]
-        if column not in pivot.columns:
-            pivot.columns.append(column)
-        _section(pivot, row.metric).lines.setdefault(row.name, {})[column] = row
-    for row in (row for row in measured if row.method == FULL):
-        pivot = _pivot(found, row)
-        columns = [c for c in pivot.columns if without_ipc(f"{pivot.family} {c}".strip()) == row.setting]
-        if not pivot.columns:
-            columns = pivot.columns = [row.setting.partition(" ")[2]]
-        line = _section(pivot, "accuracy").lines.setdefault(replace(row, method="full data").name, {})
-        line.update(dict.fromkeys(columns, row))
-    for section in (section for pivot in found.values() for section in pivot.sections):
+    families: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if row.mean is not None:
+            first = next(iter(row.axes.values()), "")
+            families.setdefault((str(first), row.protocol, row.profile), []).append(row)
+    return [_pivot(family) for family in families.values()]
+
+
+def _pivot(rows: Sequence[Row]) -> Pivot:
+    """The table of rows that share their first axis, protocol and profile."""
+    ours = [row for row in rows if row.method != FULL]
+    ceilings = [row for row in rows if row.method == FULL]
+    problems = {axes_key(axes): axes for axes in map(_problem, ours or ceilings)}
+    family, columns = _texts(list(problems.values()))
+    naming = Naming(rows)
+    pivot = Pivot(family, rows[0].protocol, rows[0].profile, naming.above, columns)
+    column_of = dict(zip(problems, columns, strict=True))
+    for row in together(ours):
+        line = _section(pivot, row.metric, row.facets).lines.setdefault(naming(row), {})
+        line[column_of[axes_key(_problem(row))]] = row
+    for row in ceilings:
+        covered = [column_of[key] for key, axes in problems.items() if row.axes.items() <= axes.items()]
+        line = _section(pivot, "accuracy", {}).lines.setdefault(naming(row), {})
+        line.update(dict.fromkeys(covered, row))
+    for section in pivot.sections:
         section.find_best()
-    return list(found.values())
+    return pivot
 
 
-def _pivot(found: dict[tuple[str, str, str], Pivot], row: Row) -> Pivot:
-    family = row.setting.partition(" ")[0]
-    return found.setdefault((family, row.protocol, row.profile), Pivot(family, row.protocol, row.profile))
+def _problem(row: Row) -> Axes:
+    """The axes of a column: what is measured on a product alone stands where its own network is evaluated."""
+    return {**row.axes, "student": row.axes["distiller"]} if _lacks_student(row) else row.axes
 
 
-def _section(pivot: Pivot, metric: str) -> Section:
-    section = next((section for section in pivot.sections if section.metric == metric), None)
-    if section is None:
-        section = Section(metric)
-        pivot.sections.append(section)
-    return section
+def _lacks_student(row: Row) -> bool:
+    return "distiller" in row.axes and "student" not in row.axes
+
+
+def _texts(problems: Sequence[Axes]) -> tuple[str, list[str]]:
+    """What all problems share, in words, and the rest of each: all but the first axis of a single one."""
+    changing = varying(problems)
+    if not changing:
+        first, *rest = parts(problems[0])
+        return first, [" · ".join(rest)]
+    shared = {name: value for name, value in problems[0].items() if name not in changing}
+    return describe(shared), [" · ".join(words(_only(axes, changing))) for axes in problems]
+
+
+def _only(axes: Axes, names: Sequence[str]) -> Axes:
+    return {name: axes[name] for name in names if name in axes}
+
+
+def _section(pivot: Pivot, metric: str, facets: Mapping[str, str]) -> Section:
+    for section in pivot.sections:
+        if (section.metric, section.facets) == (metric, facets):
+            return section
+    pivot.sections.append(Section(metric, facets))
+    return pivot.sections[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from distill_bench.reporting.axes import axes_key
 from distill_bench.reporting.layout import Pivot, pivots
 from distill_bench.reporting.numbers import gap_text, heading, metric_of
 from distill_bench.reporting.reference import MARKS
@@ -13,8 +14,9 @@ from distill_bench.reporting.row import Row
 __all__ = ["markdown"]
 
 _COLUMNS = (
-    "setting",
+    "cell",
     "method",
+    "settings",
     "ours",
     "seeds × nets",
     "95 %",
@@ -24,25 +26,39 @@ _COLUMNS = (
     "protocol",
     "profile",
 )
+_NOTES = (
+    "ours: mean ± sample standard deviation over all repeats; seeds × nets: seeds of the product by repeats "
+    "of each; 95 %: half-width of Student's t interval over the seeds' means (over the repeats of one seed)",
+    "gap: ours minus the paper's, only under profile paper and without changed settings; at a glance: the "
+    "paper's number in brackets, the best of ours in bold",
+    "settings: what differs from the defaults of the method, the data set, the protocol and the profile",
+)
 _RIGHT = frozenset({"ours", "seeds × nets", "95 %", "paper", "gap"})
 
 
 def markdown(rows: Sequence[Row], *, title: str, command: str) -> str:
     """The whole text of `<table>.md`."""
-    measured = [row for row in rows if row.mean is not None]
-    names = sorted({row.profile for row in measured if row.profile})
-    profiles = f" with profile={', profile='.join(names)}" if names else ""
+    ours = [row for row in rows if row.mean is not None]
     parts = [
         f"# {title}",
-        f"Made by `{command}`{profiles}, from result files alone. {len(measured)} of {len(rows)} rows are measured.",
+        f"Last written by `{command}`, from result files alone. {len(ours)} of {len(rows)} rows measured.",
     ]
-    if measured:
+    if ours:
         parts += ["## At a glance", *(_glance(pivot) for pivot in pivots(rows))]
-    for metric, soft in dict.fromkeys((row.metric, row.soft) for row in rows):
-        chosen = [row for row in rows if (row.metric, row.soft) == (metric, soft)]
-        parts += [f"## {heading(metric)}{', soft labels' if soft else ''}", _sentence(metric), _full(chosen)]
+    for section in _sections(rows).values():
+        metric, facets, soft = section[0].metric, section[0].facets, section[0].soft
+        parts += [f"## {heading(metric, facets)}{', soft labels' if soft else ''}", _sentence(metric)]
+        parts.append(_full(section))
     parts += ["## Notes", "\n".join(f"- {note}" for note in _notes(rows))]
     return "\n\n".join(parts) + "\n"
+
+
+def _sections(rows: Sequence[Row]) -> dict[tuple[object, ...], list[Row]]:
+    """The rows of each metric, in their order; those of soft labels apart."""
+    sections: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        sections.setdefault((row.metric, axes_key(row.facets), row.soft), []).append(row)
+    return sections
 
 
 def _sentence(metric: str) -> str:
@@ -51,7 +67,7 @@ def _sentence(metric: str) -> str:
 
 
 def _glance(pivot: Pivot) -> str:
-    """Methods down, settings across; the paper's number in brackets."""
+    """Methods down, problems across; the paper's number in brackets."""
     blocks = [f"### {pivot.title}"]
     for section in pivot.sections:
         lines = []
@@ -59,7 +75,7 @@ def _glance(pivot: Pivot) -> str:
             cells = [line.get(column) for column in pivot.columns]
             bold = [section.best.get(column) == name for column in pivot.columns]
             lines.append([_plain(name), *(_cell(row, best) for row, best in zip(cells, bold, strict=True))])
-        head = [heading(section.metric), *(_plain(column) or "all" for column in pivot.columns)]
+        head = [section.heading, *(_plain(column) or "all" for column in pivot.columns)]
         blocks.append(_grid(head, lines, [False, *[True] * len(pivot.columns)]))
     return "\n\n".join(blocks)
 
@@ -76,7 +92,7 @@ def _full(rows: Sequence[Row]) -> str:
     for row in rows:
         interval = "" if row.interval is None else f"± {_interval(row)}"
         gap = "" if row.gap is None else gap_text(row.gap, row.metric)
-        words = [row.setting, row.name, row.ours, row.count, interval, row.theirs, row.mark, gap]
+        words = [row.cell, row.method, row.changes, row.ours, row.count, interval, row.theirs, row.mark, gap]
         lines.append([_plain(word) for word in [*words, row.protocol, row.profile]])
     return _grid(_COLUMNS, lines, [column in _RIGHT for column in _COLUMNS])
 
@@ -88,27 +104,26 @@ def _interval(row: Row) -> str:
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     """What a reader must know before comparing: counts, marks, protocols, scaling, machines."""
-    measured = [row for row in rows if row.mean is not None]
-    notes = [
-        "ours: mean ± sample standard deviation over all repeats; seeds × nets: seeds of the product by repeats of "
-        "each; 95 %: half-width of Student's t interval over the seeds' means (over the repeats of a single seed)",
-        "gap: ours minus the paper's; at a glance: the paper's number in brackets, the best of ours in bold",
-    ]
-    scaled = sorted({row.profile for row in measured if row.profile not in ("", "paper")})
-    notes += [
-        f"profile {p}: scaled down from the paper's sizes; its gaps say nothing of the paper" for p in scaled
-    ]
+    ours = [row for row in rows if row.mean is not None]
+    notes = [*_NOTES]
+    scaled = sorted({row.profile for row in ours if row.profile not in ("", "paper")})
+    notes += [f"profile {profile}: scaled down from the paper's sizes" for profile in scaled]
     notes += [f"mark {mark}: {MARKS[mark]}" for mark in MARKS if any(row.mark == mark for row in rows)]
     notes += [f"paper's numbers from: {_listing(rows, 'source')}"] if any(row.source for row in rows) else []
-    notes += (
-        [f"paper's protocol: {_listing(rows, 'paper_protocol')}"]
-        if any(r.paper_protocol for r in rows)
-        else []
-    )
-    if measured:
-        notes += [f"measured on: {_distinct(row.device for row in measured)}"]
-        notes += [f"measured with: {_distinct(row.software for row in measured)}"]
+    if any(row.paper_protocol for row in rows):
+        notes.append(f"paper's protocol: {_listing(rows, 'paper_protocol')}")
+    for about, words in (
+        ("size", _distinct(_size(row) for row in ours)),
+        ("measured on", _distinct(row.device for row in ours)),
+        ("measured with", _distinct(row.software for row in ours)),
+    ):
+        notes += [f"{about}: {words}"] if words else []
     return notes
+
+
+def _size(row: Row) -> str:
+    """The size of the evaluation, with the profile that it belongs to."""
+    return f"{row.size} [{row.profile}]" if row.size else ""
 
 
 def _listing(rows: Iterable[Row], name: str) -> str:

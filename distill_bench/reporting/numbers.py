@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from distill_bench.metrics import METRICS, Metric
 
-__all__ = ["gain", "gap_text", "heading", "mean_std", "metric_of", "single", "span"]
+__all__ = ["gain", "gap_text", "heading", "mean_std", "metric_of", "rank", "single", "span"]
 
 
 def metric_of(name: str) -> Metric:
-    """The vocabulary's entry for a metric's name, which may carry facets (``name/part key=value``)."""
-    return METRICS[name.split()[0].split("/")[0]]
+    """The vocabulary's entry for a metric's name."""
+    return METRICS[name.split("/")[0]]
 
 
-def heading(name: str) -> str:
-    """A metric with its unit and an arrow towards better: ``accuracy (%) ↑``."""
+def rank(name: str) -> int:
+    """The place of a metric in the vocabulary."""
+    return list(METRICS.values()).index(metric_of(name))
+
+
+def heading(name: str, facets: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A metric with its facets, its unit and an arrow towards better: ``accuracy (%) ↑``."""
     metric = metric_of(name)
     arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
     unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{name.replace('_', ' ')}{unit}{arrow}"
+    words = " ".join([name.replace("_", " "), *(f"{key}={value}" for key, value in sorted(facets.items()))])
+    return f"{words}{unit}{arrow}"
 
 
 def single(value: float, name: str) -> str:
@@ -28,8 +36,7 @@ def single(value: float, name: str) -> str:
 
 
 def mean_std(mean: float, std: float | None, name: str) -> str:
-    """``mean ± std`` with two digits of the deviation (one decimal for percentages); no deviation, no
-    sign."""
+    """``mean ± std``: two digits of the deviation (percentages: one decimal); without deviation the mean."""
     if not std:
         return single(mean, name)
     if metric_of(name).unit == "%":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import csv
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from distill_bench.errors import UserError
+from distill_bench.metrics import METRICS
+from distill_bench.reporting.axes import Axes
+from distill_bench.reporting.columns import axes_of, axis_columns, lines_of
 
 __all__ = ["MARKS", "Reference", "read_reference", "reference_file", "reference_folder"]
 
@@ -15,7 +19,7 @@ MARKS = {
     "recalled": "from memory of the literature, not checked against the source",
     "design": "ours, computed where the paper gives no number",
 }
-_COLUMNS = ("method", "setting", "metric", "value", "std", "protocol", "source", "mark")
+_AFTER_AXES = ["metric", "value", "std", "protocol", "source", "mark"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,7 @@ class Reference:
     """One number of a paper's table; `std` is None where the paper gives none."""
 
     method: str
-    setting: str
+    axes: Axes
     metric: str
     value: float
     std: float | None
@@ -33,34 +37,57 @@ class Reference:
 
 
 def reference_folder(results_root: Path) -> Path:
-    """Where the reference files lie: under `results_root`, in this checkout, or inside the installed
-    package."""
+    """Where the reference files lie: under `results_root`, in this checkout, or in the installed package."""
     package = Path(__file__).resolve().parent.parent
     places = [root / "reference" for root in (results_root, package.parent / "results", package)]
     return next((place for place in places if place.is_dir()), places[0])
 
 
-def read_reference(folder: Path) -> list[Reference]:
-    """The numbers of all tables in `folder`, table by table; none if there is no such folder."""
-    return [number for file in sorted(folder.glob("*.csv")) for number in reference_file(file)]
+def read_reference(folder: Path, warn: Callable[[str], None] | None = None) -> list[Reference]:
+    """The numbers of all tables in `folder`, table by table; none if there is no such folder.
+
+    UserError for a file that has not the form of one, or only a line given to `warn` if that is not None.
+    """
+    numbers = []
+    for file in sorted(folder.glob("*.csv")):
+        try:
+            numbers += reference_file(file)
+        except UserError as error:
+            if warn is None:
+                raise
+            warn(f"skipped {error}")
+    return numbers
 
 
 def reference_file(file: Path) -> list[Reference]:
     """The numbers of one table, in its order. UserError naming the line for a file that has not this form."""
-    numbers = []
-    with file.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise UserError(f"{file}: columns {reader.fieldnames}: must be {', '.join(_COLUMNS)}")
-        for row in reader:
-            try:
-                value, std = float(row["value"]), float(row["std"]) if row["std"] else None
-            except (TypeError, ValueError):
-                raise UserError(f"{file}, line {reader.line_num}: value and std must be numbers") from None
-            if row["mark"] not in MARKS:
-                raise UserError(
-                    f"{file}, line {reader.line_num}: mark={row['mark']}: must be {', '.join(MARKS)}"
-                )
-            words = {key: row[key] for key in ("method", "setting", "metric", "protocol", "source", "mark")}
-            numbers.append(Reference(**words, value=value, std=std))
-    return numbers
+    return list(_numbers(file))
+
+
+def _numbers(file: Path) -> Iterator[Reference]:
+    columns, lines = lines_of(file)
+    axes = axis_columns(columns, _AFTER_AXES)
+    if not axes:
+        raise UserError(
+            f"{file}: columns {', '.join(columns)}: must be method, the axes, {', '.join(_AFTER_AXES)}"
+        )
+    for place, line in lines:
+        try:
+            yield _number(line, axes)
+        except ValueError as error:
+            raise UserError(f"{file}, line {place}: {error}") from None
+
+
+def _number(line: Mapping[str, str], axes: list[str]) -> Reference:
+    try:
+        value, std = float(line["value"]), float(line["std"]) if line["std"] else None
+    except ValueError:
+        raise ValueError("value and std must be numbers") from None
+    if not math.isfinite(value) or not math.isfinite(std or 0.0):
+        raise ValueError("value and std must be finite")
+    if line["mark"] not in MARKS:
+        raise ValueError(f"mark={line['mark']}: must be {', '.join(MARKS)}")
+    if line["metric"] not in METRICS:
+        raise ValueError(f"unknown metric {line['metric']}")
+    words = {key: line[key] for key in ("method", "metric", "protocol", "source", "mark")}
+    return Reference(**words, axes=axes_of(line, axes), value=value, std=std)

@@ -7,17 +7,19 @@ import io
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distill_bench.files import write_text
-from distill_bench.reporting.cells import FULL, flat, natural, setting_of
-from distill_bench.reporting.figures import accuracy_against_ipc, curves, error_against_components
+from distill_bench.reporting.axes import describe, natural, setting_words
+from distill_bench.reporting.cells import FULL, cell_of, flat
+from distill_bench.reporting.figures import curves
 from distill_bench.reporting.layout import Pivot, pivots
 from distill_bench.reporting.numbers import gain, gap_text, heading, metric_of, span
 from distill_bench.reporting.reference import Reference, read_reference, reference_folder
 from distill_bench.reporting.results import Result, read_results, say
 from distill_bench.reporting.row import Row
+from distill_bench.reporting.size_figure import accuracy_against_ipc, error_against_components
 from distill_bench.reporting.table import rows
 
 __all__ = ["shade", "write_report"]
@@ -25,13 +27,17 @@ __all__ = ["shade", "write_report"]
 _FIGURE, _PICTURE, _THUMBNAIL = 1600, 720, 260  # pixels across, at most
 _GALLERY = 24  # products shown for each task
 
+Warn = Callable[[str], None]
 
-def write_report(runs_root: Path, results_root: Path, out: Path) -> Path:
+
+def write_report(
+    runs_root: Path, results_root: Path, out: Path, *, products_root: Path | None = None
+) -> Path:
     """Write the report of every run under `runs_root` to `out`, and return `out`.
 
-    The papers' numbers come from `results_root/reference`. Everything is inside the one file: pictures as
-    data URIs, styles inline; all text from files is escaped. Result files that cannot be read are named in
-    it. The same files give the same report.
+    Products lie in `products_root`, beside `runs_root` if None; the papers' numbers in
+    `results_root/reference`. Everything is inside the one file: pictures as data URIs, styles inline; all
+    text from files is escaped. Files that cannot be read are named in it. Equal files give equal reports.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -41,8 +47,8 @@ def write_report(runs_root: Path, results_root: Path, out: Path) -> Path:
         say(line)
         skipped.append(line)
 
-    results = read_results(runs_root, warn)
-    reference = read_reference(reference_folder(results_root))
+    results = read_results(runs_root, warn, products_root=products_root)
+    reference = read_reference(reference_folder(results_root), warn)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -54,7 +60,9 @@ def write_report(runs_root: Path, results_root: Path, out: Path) -> Path:
         heading=heading, gap_text=gap_text, shade=shade, metric_of=metric_of, FULL=FULL
     )
     names = sorted({result.task for result in results})
-    tasks = [_task(name, [result for result in results if result.task == name], reference) for name in names]
+    tasks = [
+        _task(name, [result for result in results if result.task == name], reference, warn) for name in names
+    ]
     page = environment.get_template("report.html.j2").render(
         tasks=tasks, facts=_facts(results), skipped=skipped, runs_root=runs_root.name
     )
@@ -85,8 +93,9 @@ class _Run:
     """What the section of one run shows."""
 
     result: Result
-    setting: str
-    headline: str
+    cell: str  # the axes in words
+    badge: str  # protocol, profile and settings in words
+    headline: str  # the first measure
     rows: list[Row]
     picture: str
     thumbnail: str
@@ -109,8 +118,8 @@ class _Task:
     papers: bool  # whether anything can be compared
 
 
-def _task(name: str, results: Sequence[Result], reference: Sequence[Reference]) -> _Task:
-    measured = [row for row in rows(results, reference) if row.mean is not None]
+def _task(name: str, results: Sequence[Result], reference: Sequence[Reference], warn: Warn) -> _Task:
+    ours = [row for row in rows(results, reference) if row.mean is not None]
     figures = [
         (
             "Accuracy against images per class",
@@ -121,40 +130,61 @@ def _task(name: str, results: Sequence[Result], reference: Sequence[Reference]) 
             _drawn(lambda p: error_against_components(p, results, reference), _FIGURE),
         ),
     ]
-    runs = sorted((_run(result, reference) for result in results), key=_order)
+    runs = sorted((_run(result, reference, warn) for result in results), key=_order)
     pictured = _first_seeds(runs)
     return _Task(
         name=name.replace("_", " "),
         methods={r.method: (r.summary, r.paper) for r in sorted(results, key=lambda r: r.method)},
-        tables=pivots(measured),
+        tables=pivots(ours),
         figures=[figure for figure in figures if figure[1]],
         runs=runs,
-        gallery=pictured[:_GALLERY],
+        gallery=[_of_cell(run, results) for run in pictured[:_GALLERY]],
         pictured=len(pictured),
-        papers=any(row.paper is not None for row in measured),
+        papers=any(row.gap is not None for row in ours),
     )
 
 
-def _run(result: Result, reference: Sequence[Reference]) -> _Run:
+def _run(result: Result, reference: Sequence[Reference], warn: Warn) -> _Run:
     picture = result.artifact("picture")
     table = [row for row in rows([result], reference) if row.mean is not None]
-    first = next((row for row in table if row.method != FULL), None)
     shown = {key: value for key, value in result.provenance.items() if key != "command"}
     return _Run(
         result=result,
-        setting=setting_of(result.labels, {}),
-        headline=f"{first.metric.replace('_', ' ')} {first.ours}{_unit(first)}" if first else "",
+        cell=describe(result.axes),
+        badge=_badge(result),
+        headline=_headline(table),
         rows=table,
-        picture=_inlined(picture, _PICTURE),
-        thumbnail=_inlined(picture, _THUMBNAIL),
-        curves=_drawn(lambda path: curves(path, result.points()), _PICTURE * 3 // 2),
+        picture=_inlined(picture, _PICTURE, warn),
+        thumbnail=_inlined(picture, _THUMBNAIL, _ignore),
+        curves=_drawn(lambda path: curves(path, result.points(warn)), _PICTURE * 3 // 2),
         config="\n".join(f"{key}: {value}" for key, value in flat(result.config).items()),
         environment=[(key.replace("_", " "), str(value)) for key, value in shown.items() if value != ""],
     )
 
 
+def _badge(result: Result) -> str:
+    protocol = f"protocol {result.protocol}" if result.protocol else ""
+    words = [protocol, f"profile {result.profile}", ", ".join(setting_words(result.settings))]
+    return " · ".join(filter(None, words))
+
+
+def _headline(table: Sequence[Row]) -> str:
+    """The first measure of a product: ``accuracy 61.2 ± 1.1 % (3 × 5)``."""
+    first = next((row for row in table if row.method != FULL), None)
+    if first is None:
+        return ""
+    return f"{first.metric.replace('_', ' ')} {first.ours}{_unit(first)} ({first.count})"
+
+
+def _of_cell(run: _Run, results: Sequence[Result]) -> _Run:
+    """A run with the first measure of its whole cell, all seeds joined."""
+    cell = cell_of(run.result)
+    return replace(run, headline=_headline(rows(other for other in results if cell_of(other) == cell)))
+
+
 def _order(run: _Run) -> tuple[object, ...]:
-    return natural(run.setting), run.result.method, run.result.seed, run.result.run_id
+    problem = [natural(str(value)) for value in run.result.axes.values()]
+    return problem, run.result.method, natural(run.badge), run.result.seed, run.result.run_id
 
 
 def _unit(row: Row) -> str:
@@ -164,10 +194,10 @@ def _unit(row: Row) -> str:
 
 def _first_seeds(runs: Sequence[_Run]) -> list[_Run]:
     """Of every cell with pictures the run of its first seed."""
-    cells: dict[str, _Run] = {}
+    cells: dict[tuple[object, ...], _Run] = {}
     for run in sorted(runs, key=lambda run: run.result.seed):
         if run.picture:
-            cells.setdefault(run.result.cell_id, run)
+            cells.setdefault(cell_of(run.result), run)
     order = {run.result.run_id: index for index, run in enumerate(runs)}
     return sorted(cells.values(), key=lambda run: order[run.result.run_id])
 
@@ -178,7 +208,7 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     newest = max((str(result.provenance.get("started", "")) for result in results), default="")
     return [
         ("runs", str(len(results))),
-        ("cells", str(len({result.cell_id for result in results}))),
+        ("cells", str(len({cell_of(result) for result in results}))),
         ("methods", str(len({(result.task, result.method) for result in results}))),
         ("time of all runs", span(math.fsum(seconds))),
         ("newest run", newest[:10]),
@@ -189,10 +219,10 @@ def _drawn(draw: Callable[[Path], bool], width: int) -> str:
     """The data URI of what `draw` writes; empty if it has nothing to draw."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figure.png"
-        return _inlined(path, width, drawing=True) if draw(path) else ""
+        return _inlined(path, width, say, drawing=True) if draw(path) else ""
 
 
-def _inlined(path: Path | None, width: int, *, drawing: bool = False) -> str:
+def _inlined(path: Path | None, width: int, warn: Warn, *, drawing: bool = False) -> str:
     """A picture as a data URI, at most `width` pixels across and twice as high; empty if it cannot be read.
 
     A drawing keeps its sharp lines, anything else is compressed as a photograph.
@@ -205,9 +235,13 @@ def _inlined(path: Path | None, width: int, *, drawing: bool = False) -> str:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        say(f"skipped picture {path}: {error}")
+        warn(f"skipped picture {path}: {error}")
         return ""
     picture.thumbnail((width, 2 * width), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     picture.save(stream, "WEBP", lossless=drawing, quality=60 if drawing else 85, method=2 if drawing else 4)
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _ignore(line: str) -> None:
+    """The same picture was named before."""

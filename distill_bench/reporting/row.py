@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from distill_bench.reporting.axes import Axes, Settings, axes_key, describe, setting_words, settings_key
 from distill_bench.reporting.numbers import mean_std
 
 __all__ = ["Row"]
@@ -12,14 +14,15 @@ __all__ = ["Row"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One metric of one method in one setting: ours (None if not measured) beside the paper's."""
+    """One metric of one method on one problem: ours (None if not measured) beside the paper's."""
 
     method: str
-    setting: str
+    axes: Axes
     metric: str
+    facets: Mapping[str, str] = field(default_factory=dict)  # what tells measures of one metric apart
     protocol: str = ""  # how ours was measured
     profile: str = ""  # how far ours was scaled down; "paper": not at all
-    variant: str = ""  # what sets it apart from cells with the same labels
+    settings: Settings = field(default_factory=dict)  # what differs from the defaults
     mean: float | None = None
     std: float | None = None  # sample standard deviation over all repeats; None for a single value
     seeds: int = 0
@@ -30,14 +33,17 @@ class Row:
     mark: str = ""  # how sure the paper's number is
     source: str = ""
     paper_protocol: str = ""
+    size: str = ""  # of the evaluation, in words
+    data: str = ""  # the fingerprint of the data
     device: str = ""
     software: str = ""
-    cell: str = ""
+    note: str = ""  # what sets it apart from a row of equal key, in words; not kept in files
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """What a row must share with another to take its place."""
-        return self.method, self.setting, self.metric, self.protocol, self.profile, self.variant
+    def key(self) -> tuple[object, ...]:
+        """What a row must share with another, beside the data, to take its place."""
+        labels = (self.method, self.metric, self.protocol, self.profile, settings_key(self.settings))
+        return *labels, axes_key(self.axes), axes_key(self.facets)
 
     @property
     def soft(self) -> bool:
@@ -45,14 +51,21 @@ class Row:
         return "soft" in (self.protocol or self.paper_protocol)
 
     @property
-    def place(self) -> tuple[str, str, str, bool]:
+    def place(self) -> tuple[object, ...]:
         """What a row shares with a paper's number."""
-        return self.method, self.setting, self.metric, self.soft
+        return self.method, axes_key(self.axes), self.metric, axes_key(self.facets), self.soft
+
+    @property
+    def comparable(self) -> bool:
+        """Whether ours was made as the paper's was: nothing scaled down, and no setting changed."""
+        return self.profile == "paper" and not self.settings
 
     @property
     def gap(self) -> float | None:
-        """Ours minus the paper's, in the metric's unit."""
-        return None if self.mean is None or self.paper is None else self.mean - self.paper
+        """Ours minus the paper's, in the metric's unit; None unless they are comparable."""
+        if self.mean is None or self.paper is None or not self.comparable:
+            return None
+        return self.mean - self.paper
 
     @property
     def noise(self) -> float:
@@ -60,9 +73,14 @@ class Row:
         return math.hypot(self.std or 0.0, self.paper_std or 0.0)
 
     @property
-    def name(self) -> str:
-        """The method, with what sets it apart."""
-        return f"{self.method} [{self.variant}]" if self.variant else self.method
+    def cell(self) -> str:
+        """The axes in words."""
+        return describe(self.axes)
+
+    @property
+    def changes(self) -> str:
+        """The settings in words."""
+        return ", ".join([*setting_words(self.settings), *([self.note] if self.note else [])])
 
     @property
     def ours(self) -> str:

@@ -2,121 +2,155 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
 
-from distill_bench.errors import UserError
 from distill_bench.files import write_text
-from distill_bench.metrics import METRICS
-from distill_bench.reporting.cells import FULL, Series, natural, series_of
+from distill_bench.reporting.axes import natural
+from distill_bench.reporting.cells import FULL, Series, series_of
 from distill_bench.reporting.markdown import markdown
+from distill_bench.reporting.numbers import rank
 from distill_bench.reporting.reference import Reference
-from distill_bench.reporting.results import Result
+from distill_bench.reporting.results import Result, say
 from distill_bench.reporting.row import Row
+from distill_bench.reporting.table_file import read_table, table_text
 
 __all__ = ["Row", "merge", "read_table", "rows", "write_table"]
 
-_NUMBERS = ("mean", "std", "interval", "paper", "paper_std")
-_COUNTS = ("seeds", "repeats")
-_COLUMNS = [field.name for field in fields(Row)]
+Papers = Mapping[tuple[object, ...], Row]
 
 
 def rows(results: Iterable[Result], reference: Sequence[Reference] = ()) -> list[Row]:
     """One row for each metric of each cell, with the paper's number where `reference` has one.
 
     A number of `reference` that nothing measured has a row without ours. Where several papers tabulate the
-    same number, one that was verified wins, then the first. Sorted by metric, setting and method; methods in
+    same number, one that was verified wins, then the first. Sorted by metric, axes and method; methods in
     the order of `reference`, then of `results`.
     """
-    papers: dict[tuple[str, str, str, bool], Row] = {}
+    papers: dict[tuple[object, ...], Row] = {}
     for number in sorted(reference, key=lambda number: number.mark != "verified"):
-        row = _with_paper(Row(method=number.method, setting=number.setting, metric=number.metric), number)
+        row = _of_paper(number)
         papers.setdefault(row.place, row)
-    found = series_of(results)
-    measured = [_beside(_measured(series), papers) for series in found]
-    known = {row.place for row in measured}
-    empty = papers.values()
-    order = [*(number.method for number in reference), *(series.method for series in found)]
-    return _ordered([*measured, *(row for row in empty if row.place not in known)], order)
+    series = series_of(results)
+    ours = [_beside(_of_series(each), papers) for each in series]
+    places = {row.place for row in ours}
+    empty = [row for place, row in papers.items() if place not in places]
+    order = [*(number.method for number in reference), *(each.method for each in series)]
+    return _ordered([*_noted(ours), *empty], order)
 
 
-def merge(kept: Iterable[Row], new: Sequence[Row]) -> list[Row]:
-    """`kept` with `new` put in: a key measured anew is replaced, any other measurement stays.
+def merge(kept: Iterable[Row], new: Sequence[Row], warn: Callable[[str], None] | None = None) -> list[Row]:
+    """`kept` with `new` put in: a row takes the place of one of equal key and data, any other stays.
 
-    An empty row gives way to any measurement of the same method, setting and metric, and brings its paper's
-    number up to date.
+    A row of more seeds is not replaced by one of fewer: it stays, and a line given to `warn` (None: printed)
+    says so. An empty row gives way to any measurement of the same method, axes and metric, and brings its
+    paper's number up to date.
     """
-    measured = {row.key: row for row in [*kept, *new] if row.mean is not None}
-    empty = {row.place: row for row in [*kept, *new] if row.mean is None}
+    before = [*kept]
+    cells: dict[tuple[object, ...], list[Row]] = {}
+    for row in before:
+        if row.mean is not None:
+            cells.setdefault(row.key, []).append(row)
+    for row in new:
+        if row.mean is not None:
+            _put(cells.setdefault(row.key, []), row, warn or say)
     papers = {row.place: row for row in new if row.paper is not None}
-    current = [_beside(row, papers) for row in measured.values()]
+    current = [_beside(row, papers) for cell in cells.values() for row in cell]
     places = {row.place for row in current}
+    empty = {row.place: row for row in [*before, *new] if row.mean is None}
     rest = [row for place, row in empty.items() if place not in places]
-    return _ordered([*current, *rest], [row.method for row in new])
+    return _ordered([*_noted(current), *rest], [row.method for row in [*new, *before]])
 
 
-def write_table(stem: Path, new: Sequence[Row], *, title: str, command: str) -> list[Row]:
+def write_table(
+    stem: Path,
+    new: Sequence[Row],
+    *,
+    title: str,
+    command: str,
+    warn: Callable[[str], None] | None = None,
+) -> list[Row]:
     """Merge `new` into `<stem>.csv`, write it and `<stem>.md` anew, and return all rows.
 
-    Each file is whole or absent, and other processes that write the same table wait. UserError for a csv file
-    that is not such a table.
+    `command` is the command line that made `new`. Each file is whole or absent, and other processes that
+    write the same table wait. UserError for a csv file that is not such a table.
     """
     table, text = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.md")
     stem.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(stem.with_name(f".{stem.name}.lock")):
-        merged = merge(read_table(table) if table.exists() else [], new)
-        write_text(table, _csv(merged))
+        merged = merge(read_table(table) if table.exists() else [], new, warn)
+        write_text(table, table_text(merged))
         write_text(text, markdown(merged, title=title, command=command))
     return merged
 
 
-def read_table(file: Path) -> list[Row]:
-    """The rows of a csv file that `write_table` wrote. UserError for any other file."""
-    with file.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if reader.fieldnames != [*_COLUMNS, "gap"]:
-            raise UserError(f"{file}: not a table of this program; move it away, or give another name")
-        try:
-            return [_row_of(line) for line in reader]
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"{file}, line {reader.line_num}: {error}; mend the file or move it away"
-            ) from None
+def _put(cell: list[Row], row: Row, warn: Callable[[str], None]) -> None:
+    """Put `row` into the rows of its key, in the place of the one that has its data."""
+    for index, rival in enumerate(cell):
+        if rival.data and row.data and rival.data != row.data:
+            continue
+        if (rival.seeds, rival.repeats) > (row.seeds, row.repeats):
+            warn(f"kept {_name(row)}: the table's row has n = {rival.count}, the new one only {row.count}")
+        else:
+            cell[index] = row
+        return
+    cell.append(row)
 
 
-def _beside(row: Row, papers: Mapping[tuple[str, str, str, bool], Row]) -> Row:
-    return _same_paper(row, papers[row.place]) if row.place in papers else row
+def _name(row: Row) -> str:
+    return " · ".join(filter(None, [row.method, row.cell, row.metric, row.changes]))
 
 
-def _measured(series: Series) -> Row:
+def _noted(ours: Iterable[Row]) -> list[Row]:
+    """Rows of equal key were measured on different data: note which."""
+    listed = list(ours)
+    data: dict[tuple[object, ...], set[str]] = {}
+    for row in listed:
+        data.setdefault(row.key, set()).add(row.data)
+    notes = [f"data={row.data or 'unknown'}" if len(data[row.key]) > 1 else "" for row in listed]
+    return [replace(row, note=note) for row, note in zip(listed, notes, strict=True)]
+
+
+def _beside(row: Row, papers: Papers) -> Row:
+    """`row` with the paper's number, where there is one."""
+    other = papers.get(row.place)
+    if other is None:
+        return row
+    names = ("paper", "paper_std", "paper_protocol", "source", "mark")
+    return replace(row, **{name: getattr(other, name) for name in names})
+
+
+def _of_series(series: Series) -> Row:
     summary = series.summary
     return Row(
         method=series.method,
-        setting=series.setting,
+        axes=series.axes,
         metric=series.metric,
+        facets=series.facets,
         protocol=series.protocol,
         profile=series.profile,
-        variant=series.variant,
+        settings=series.settings,
         mean=summary.mean,
         std=summary.std if summary.repeats > 1 else None,
         seeds=summary.seeds,
         repeats=summary.repeats,
         interval=None if math.isnan(summary.interval) else summary.interval,
+        size=series.size,
+        data=series.data,
         device="; ".join(filter(None, series.devices)),
         software="; ".join(filter(None, series.software)),
-        cell=series.cell,
     )
 
 
-def _with_paper(row: Row, number: Reference) -> Row:
-    return replace(
-        row,
+def _of_paper(number: Reference) -> Row:
+    return Row(
+        method=number.method,
+        axes=number.axes,
+        metric=number.metric,
         paper=number.value,
         paper_std=number.std,
         paper_protocol=number.protocol,
@@ -125,42 +159,14 @@ def _with_paper(row: Row, number: Reference) -> Row:
     )
 
 
-def _same_paper(row: Row, other: Row) -> Row:
-    return replace(
-        row,
-        paper=other.paper,
-        paper_std=other.paper_std,
-        paper_protocol=other.paper_protocol,
-        source=other.source,
-        mark=other.mark,
-    )
-
-
 def _ordered(unordered: Iterable[Row], methods: Iterable[str]) -> list[Row]:
-    """Metrics as in the vocabulary, settings as people count, methods as given, the ceiling last."""
-    rank = {method: index for index, method in enumerate(dict.fromkeys(methods))}
-    metrics = {metric: index for index, metric in enumerate(METRICS)}
+    """Metrics as in the vocabulary, axes as people count, methods as given, the ceiling last."""
+    place_of = {method: index for index, method in enumerate(dict.fromkeys(methods))}
 
     def place(row: Row) -> tuple[object, ...]:
-        metric = metrics[row.metric.split()[0].split("/")[0]]
-        method = (row.method == FULL, rank.get(row.method, len(rank)), row.method, natural(row.variant))
-        return metric, row.metric, natural(row.setting), *method, row.protocol, row.profile
+        metric = (rank(row.metric), row.metric, sorted(row.facets.items()))
+        axes = [natural(str(value)) for value in row.axes.values()]
+        method = (row.method == FULL, place_of.get(row.method, len(place_of)), row.method)
+        return *metric, axes, *method, natural(row.changes), row.protocol, row.profile
 
     return sorted(unordered, key=place)
-
-
-def _csv(table: Iterable[Row]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_COLUMNS, "gap"])
-    for row in table:
-        values = [*(getattr(row, name) for name in _COLUMNS), row.gap]
-        writer.writerow([f"{v:.8g}" if isinstance(v, float) else "" if v is None else v for v in values])
-    return stream.getvalue()
-
-
-def _row_of(line: dict[str, str]) -> Row:
-    numbers = {name: float(line[name]) if line[name] else None for name in _NUMBERS}
-    counts = {name: int(line[name]) for name in _COUNTS}
-    words = {name: line[name] for name in _COLUMNS if name not in (*_NUMBERS, *_COUNTS)}
-    return Row(**numbers, **counts, **words)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from distill_bench.selection.pretrained import pretrained_scorer
 from distill_bench.selection.scores import Scorer, Scores, by_class
 from distill_bench.selection.shapes import SHAPES, shape_for
 from distill_bench.selection.thresholds import Thresholds, best_thresholds, bounds, log_difficulty
-from distill_bench.selection.trained import scorer_work, trained_scorer
+from distill_bench.selection.trained import trained_scorer
 
 __all__ = [
     "BINS",
@@ -28,7 +28,6 @@ __all__ = [
     "most_extreme",
     "most_or_least_confident",
     "pretrained_scorer",
-    "scorer_work",
     "shape_for",
     "trained_scorer",
 ]

@@ -20,7 +20,7 @@ CONFIDENT_UP_TO = 49  # images per class up to which the most confident are kept
 class Choice:
     """Places in the pool of the images that are kept, and how many of them the rule itself could not give."""
 
-    kept: Tensor
+    places: Tensor
     shortage: int
 
 
@@ -53,7 +53,9 @@ def most_or_least_confident(difficulty_M: Tensor, right_M: Tensor, keys_M: Tenso
     rank_M = torch.where(
         right_M, -difficulty_M if least else difficulty_M, difficulty_M + 2
     )  # difficulty is in [0, 1]
-    return Choice(most_extreme(rank_M, keys_M, count, hardest=False).kept, max(0, count - int(right_M.sum())))
+    return Choice(
+        most_extreme(rank_M, keys_M, count, hardest=False).places, max(0, count - int(right_M.sum()))
+    )
 
 
 def places_in_group(groups_M: Tensor, keys_M: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from distill_bench.errors import UserError
 from distill_bench.selection.scores import Scorer, Scores
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.data import ImageDataset
+    from distill_bench.run import Run
 
 __all__ = ["centre_view", "pretrained_scorer"]
 
@@ -24,7 +25,7 @@ SHORT_SIDE, CROP = 256, 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def pretrained_scorer(ctx: Context, path: str, restrict: bool) -> tuple[Scorer, Scores]:
+def pretrained_scorer(run: Run, data: ImageDataset, path: str, restrict: bool) -> tuple[Scorer, Scores]:
     """A ResNet-50 of ImageNet, and its scores of the training images, which are cached.
 
     The 1000-way softmax is read at each class's own place; with `restrict`, the softmax is over the data
@@ -33,7 +34,6 @@ def pretrained_scorer(ctx: Context, path: str, restrict: bool) -> tuple[Scorer, 
     """
     from distill_bench.generative.dit import imagenet_ids
 
-    data = ctx.dataset
     ids = imagenet_ids(data.class_names)
     if ids is None or data.channels != 3:
         unknown = "has classes that are not ImageNet's by wnid" if ids is None else "has no RGB images"
@@ -43,20 +43,20 @@ def pretrained_scorer(ctx: Context, path: str, restrict: bool) -> tuple[Scorer, 
     if restrict:
         network.fc = _rows(network.fc, outputs)
         outputs = torch.arange(len(ids))
-    network = network.to(ctx.device).eval().requires_grad_(False)
-    mean, std = (torch.tensor(values, device=ctx.device)[:, None, None] for values in (MEAN, STD))
+    network = network.to(run.device).eval().requires_grad_(False)
+    mean, std = (torch.tensor(values, device=run.device)[:, None, None] for values in (MEAN, STD))
 
     def prepare(images: Tensor) -> Tensor:
         return (centre_view(data.transform.inverse(images).clamp(0, 1)) - mean) / std
 
-    scorer = Scorer([network], outputs.to(ctx.device), prepare)
+    scorer = Scorer([network], outputs.to(run.device), prepare)
     parts = {"data": data.fingerprint, "resnet50": _digest(weights), "ids": ids, "restrict": restrict}
 
-    def make() -> dict[str, Any]:
+    def make(part: Run) -> dict[str, Any]:  # noqa: ARG001 (one pass, without a loop)
         scores = scorer.score(data.train.batches(64))
         return {"difficulty": scores.difficulty, "right": scores.right}
 
-    return scorer, Scores(**ctx.cache.get("difficulty", parts, make))
+    return scorer, Scores(**run.cached("difficulty", parts, make))
 
 
 def centre_view(images: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ class Scorer:
         difficulty, right = [], []
         for images, labels in batches:
             piece = training.images_per_pass(self.networks[0], images.device) or len(images)
-            for some, classes in zip(images.split(piece), labels.split(piece), strict=True):
-                probability_NJ, wanted_N = self._probabilities(some), self.outputs[classes]
+            for inputs, classes in zip(images.split(piece), labels.split(piece), strict=True):
+                probability_NJ, wanted_N = self._probabilities(inputs), self.outputs[classes]
                 difficulty.append(1 - probability_NJ.gather(1, wanted_N[:, None])[:, 0])
                 right.append(probability_NJ.argmax(1) == wanted_N)
         return Scores(torch.cat(difficulty).clamp(0, 1).cpu(), torch.cat(right).cpu())

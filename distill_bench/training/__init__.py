@@ -5,12 +5,12 @@ from distill_bench.training.evaluation import (
     FullData,
     architectures,
     evaluate,
-    evaluation_passes,
+    full_data_network,
     full_data_networks,
     student_parts,
 )
 from distill_bench.training.features import embeddings
-from distill_bench.training.protocol import recipe
+from distill_bench.training.protocol import protocol_for
 from distill_bench.training.schedule import learning_rates
 from distill_bench.training.students import Students, accuracies, initialise, train_students
 
@@ -21,12 +21,12 @@ __all__ = [
     "architectures",
     "embeddings",
     "evaluate",
-    "evaluation_passes",
+    "full_data_network",
     "full_data_networks",
     "images_per_pass",
     "initialise",
     "learning_rates",
-    "recipe",
+    "protocol_for",
     "student_parts",
     "train_students",
 ]

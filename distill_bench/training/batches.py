@@ -21,7 +21,7 @@ from distill_bench.training.crop import CropAugmentation
 from distill_bench.training.cutmix import cutmix, draw_mix
 
 if TYPE_CHECKING:
-    from distill_bench.training.crop import Transform
+    from distill_bench.data import Transform
 
 __all__ = ["Batch", "Batches", "Fetch"]
 

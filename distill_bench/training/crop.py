@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["CropAugmentation", "Transform", "box_of", "jitter", "lighting", "resized_crop"]
+if TYPE_CHECKING:
+    from distill_bench.data import Transform
+
+__all__ = ["CropAugmentation", "box_of", "jitter", "lighting", "resized_crop"]
 
 TRIES = 10  # boxes drawn for an image: the first that fits is taken, or the whole image
 LOG_RATIO = math.log(4 / 3)  # of a box's sides, at most
@@ -34,18 +37,6 @@ ORDERS = (
 # columns
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
-
-
-class Transform(Protocol):
-    """A data set's normalisation, as far as colours need it."""
-
-    def inverse(self, images_NCHW: Tensor, /) -> Tensor:
-        """Normalised images -> [0, 1]."""
-        ...
-
-    def forward_unit(self, images_NCHW: Tensor, /) -> Tensor:
-        """[0, 1] -> normalised."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,17 @@
-"""What a protocol's tables say of one cell: images per class and the number of classes set epochs, batch and
-rate."""
+"""A protocol for one cell: images per class and the number of classes set epochs, batch and rate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from distill_bench.groups import ProtocolConfig, Schedule
+from distill_bench.groups import ProtocolConfig
 
-__all__ = ["epoch_count", "full_data_recipe", "recipe"]
+__all__ = ["protocol_for"]
 
 
-def recipe(protocol: ProtocolConfig, images_per_class: int, num_classes: int) -> ProtocolConfig:
-    """`protocol` with its tables looked up: nothing of it depends on the set any more.
+def protocol_for(protocol: ProtocolConfig, images_per_class: int, num_classes: int) -> ProtocolConfig:
+    """The protocol whose tables are replaced by their values for so many images and classes.
 
     E = min(epochs, table / epoch_scale), at least 1. From the last entry of `by_classes` that the number of
     classes reaches come other rates, decays and batches, and factors; E times its factor is floored to
@@ -36,29 +35,6 @@ def recipe(protocol: ProtocolConfig, images_per_class: int, num_classes: int) ->
         by_classes={},
         epoch_scale=1.0,
     )
-
-
-def full_data_recipe(protocol: ProtocolConfig) -> ProtocolConfig:
-    """How networks are trained on the whole training set: as `dc` trains, whatever else the protocol has of
-    its own.
-
-    A protocol with that optimiser and schedule keeps its numbers. So ceilings and teachers of soft labels are
-    the same networks: our choice.
-    """
-    plain = ProtocolConfig()
-    if (protocol.optimiser, protocol.schedule) == (plain.optimiser, plain.schedule):
-        own = {
-            key: getattr(protocol, key) for key in ("lr", "lr_drop", "momentum", "weight_decay", "batch_size")
-        }
-        plain = replace(plain, augment=protocol.augment, **own)
-    return replace(
-        plain, full_steps=protocol.full_steps, full_nets=protocol.full_nets, batching=protocol.batching
-    )
-
-
-def epoch_count(protocol: ProtocolConfig) -> int:
-    """Passes over the set: E, and one more with the single drop, whose published loop runs 0 .. E."""
-    return protocol.epochs + (protocol.schedule is Schedule.drop)
 
 
 def _entry(table: Mapping[int, int], images_per_class: int, otherwise: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,16 @@ from distill_bench.groups import Optimiser, ProtocolConfig, Schedule
 from distill_bench.seeding import generator
 from distill_bench.training.batches import Batch, Batches, Fetch
 from distill_bench.training.batching import images_per_pass, networks_together
-from distill_bench.training.crop import Transform
 from distill_bench.training.losses import hard_loss, soft_loss
 from distill_bench.training.schedule import adamw_step, drop_epoch, learning_rates, matrices, sgd_step
+
+if TYPE_CHECKING:
+    from distill_bench.data import Transform
 
 __all__ = ["Loop", "Students", "accuracies", "initialise", "train_students"]
 
 Loop = Callable[[str, int, dict[str, Any]], Iterator[int]]
-"""(name, total, state) -> the steps 0 .. total-1, resumable: see `Context.loop`."""
+"""(name, total, state) -> the steps 0 .. total-1, resumable: see `Run.loop`."""
 
 Teacher = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) -> logits (B, K)."""

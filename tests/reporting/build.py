@@ -20,24 +20,30 @@ def measure(name: str, *values: float, **facets: str) -> dict[str, Any]:
 
 
 def content(
-    method: str, labels: dict[str, Any], measures: list[dict[str, Any]], seed: int = 0, **method_config: Any
+    method: str, cell: dict[str, Any], measures: list[dict[str, Any]], seed: int = 0, **method_config: Any
 ) -> dict[str, Any]:
-    """The content of a result file; `method_config` are fields of the method's Config."""
-    task = "mixture_reduction" if "mixture" in labels else "dataset_distillation"
-    config = {"method": {"name": method, **method_config}, **labels}
-    place = "_".join(str(labels[key]) for key in ("dataset", "mixture", "ipc", "target") if key in labels)
+    """The content of a result file.
+
+    `cell` is what `images` or `mixture` give; `method_config` are fields of the method's Config.
+    """
+    axes = cell["axes"]
+    task = "mixture_reduction" if "mixture" in axes else "dataset_distillation"
+    config = {"method": {"name": method, **method_config}, **cell}
+    place = "_".join(str(axes[key]) for key in ("dataset", "mixture", "ipc", "target") if key in axes)
+    key = content_key({**config, "seed": seed})
     return {
-        "schema": 1,
-        "run_id": f"{method}_{place}_seed{seed}_{content_key({**config, 'seed': seed})[:8]}",
+        "schema": 2,
+        "run_id": f"{method}_{place}_seed{seed}_{key[:8]}",
         "cell_id": content_key(config),
         "status": "done",
         "task": task,
         "method": method,
         "paper": f"Authors of {method}, Venue 2023",
         "summary": f"What {method} does in one line",
-        "labels": labels,
+        **cell,
         "seed": seed,
         "config": {**config, "seed": seed},
+        "product": {"id": f"{method}_{place}_{key[8:]}", "digest": f"sha256:{key}", "artifacts": {}},
         "measures": measures,
         "artifacts": {},
         "provenance": {
@@ -49,21 +55,29 @@ def content(
             "torch": "2.15.0",
             "distill_bench": "0.1.0",
             "commit": "abc1234",
-            "data_fingerprint": "" if "mixture" in labels else "feedbeef",
+            "data_fingerprint": "" if "mixture" in axes else "feedbeef",
         },
     }
 
 
-def images(dataset: str = "cifar10", ipc: int = 1, **more: Any) -> dict[str, Any]:
-    """Labels of dataset distillation."""
-    labels = {"dataset": dataset, "ipc": ipc, "student": "convnet", "protocol": "dc", "profile": "paper"}
-    return {**labels, **more}
+def images(
+    dataset: str = "cifar10",
+    ipc: int = 1,
+    distiller: str = "convnet",
+    *,
+    protocol: str = "dc",
+    profile: str = "paper",
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A cell of dataset distillation."""
+    axes = {"dataset": dataset, "ipc": ipc, "distiller": distiller}
+    return {"axes": axes, "protocol": protocol, "profile": profile, "settings": settings or {}}
 
 
-def mixture(target: int = 5, **more: Any) -> dict[str, Any]:
-    """Labels of mixture reduction."""
-    labels = {"mixture": "classic", "components": 10, "target": target, "dimension": 1, "profile": "paper"}
-    return {**labels, **more}
+def mixture(target: int = 5, mixture: str = "classic", dimension: int = 1) -> dict[str, Any]:
+    """A cell of mixture reduction."""
+    axes = {"mixture": mixture, "dimension": dimension, "components": 10, "target": target}
+    return {"axes": axes, "protocol": "", "profile": "paper", "settings": {}}
 
 
 def write(root: Path, result: dict[str, Any], *, points: list[dict[str, Any]] | None = None) -> Path:
@@ -72,14 +86,22 @@ def write(root: Path, result: dict[str, Any], *, points: list[dict[str, Any]] | 
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps(result))
     if points:
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+        write_points(folder, points)
     return folder
 
 
-def add_picture(root: Path, result: dict[str, Any], pixels: np.ndarray, names: list[str]) -> None:
-    """Give a result a picture of its product; to be called before `write`."""
-    result["artifacts"] = {"picture": "synthetic.png", "product": "synthetic.safetensors"}
-    image_grid(root / result["run_id"] / "synthetic.png", pixels, names)
+def write_points(folder: Path, points: list[dict[str, Any]]) -> None:
+    """Put curves into the folder of a run or a product."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+
+
+def add_picture(root: Path, result: dict[str, Any], pixels: np.ndarray, names: list[str]) -> Path:
+    """Give a result a picture of its product, in the product's folder beside the runs under `root`."""
+    result["product"]["artifacts"] = {"picture": "synthetic.png", "product": "synthetic.safetensors"}
+    folder = root.parent / "products" / result["product"]["id"]
+    image_grid(folder / "synthetic.png", pixels, names)
+    return folder
 
 
 def fall(phase: str, name: str, steps: int, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -111,28 +133,23 @@ def realistic(root: Path, *, seeds: int = 3) -> None:
                     result["provenance"]["seconds"] = float(20 * (index + 1) + seed)
                     if seed == 0:
                         shape = (10, ipc, 1, 8, 8) if dataset == "digits" else (10, ipc, 3, 32, 32)
-                        add_picture(root, result, _pictures(rng, shape), [f"class {i}" for i in range(10)])
-                        folder = root / result["run_id"]
-                        lines = fall("distil", "loss", 60, rng) + fall(
-                            "evaluate convnet", "train_loss", 40, rng
-                        )
-                        (folder / "result.json").write_text(json.dumps(result))
-                        (folder / "metrics.jsonl").write_text(
-                            "".join(json.dumps(line) + "\n" for line in lines)
-                        )
+                        names = [f"class {i}" for i in range(10)]
+                        product = add_picture(root, result, _pictures(rng, shape), names)
+                        write_points(product, fall("distil", "loss", 60, rng))
+                        write(root, result, points=fall("evaluate convnet", "train_loss", 40, rng))
                     else:
                         write(root, result)
     for factor, method in enumerate(["best_partition", "oggmr", "williams", "runnalls", "west"], start=1):
         for target in (5, 4, 3):
-            for labels in (mixture(target), mixture(target, mixture="random", dimension=4)):
-                draws = 1 if labels["mixture"] == "classic" else 100
+            for cell in (mixture(target), mixture(target, mixture="random", dimension=4)):
+                draws = 1 if cell["axes"]["mixture"] == "classic" else 100
                 distance = 0.03 * factor * (8 - target) + rng.normal(0, 0.004, draws)
-                found = [
+                measures = [
                     measure("distance", *distance),
                     measure("ise", *(distance**2 / 2)),
                     measure("seconds", 0.004 * factor**3),
                 ]
-                write(root, content(method, labels, found))
+                write(root, content(method, cell, measures))
 
 
 def _pictures(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from distill_bench.reporting import Series, read_results, series_of, setting_of
-from distill_bench.reporting.cells import natural
+from distill_bench.reporting import Series, read_results, series_of
 from tests.reporting import build
 
 
@@ -24,35 +23,6 @@ def joined(tmp_path: Path) -> Any:
     return join
 
 
-@pytest.mark.parametrize(
-    ("labels", "facets", "setting"),
-    [
-        pytest.param(build.images("cifar10", 10), {"student": "convnet"}, "cifar10 ipc=10", id="main table"),
-        pytest.param(build.images("cifar10", 10), {}, "cifar10 ipc=10", id="no facet"),
-        pytest.param(
-            build.images("cifar10", 50),
-            {"student": "alexnet"},
-            "cifar10 ipc=50 student=alexnet",
-            id="cross-architecture",
-        ),
-        pytest.param(
-            build.images(student="resnet18"),
-            {"student": "resnet18"},
-            "cifar10 ipc=1 student=resnet18 distiller=resnet18",
-            id="another distiller",
-        ),
-        pytest.param(build.mixture(5), {}, "classic L=5", id="classic mixture"),
-        pytest.param(
-            build.mixture(5, mixture="random", dimension=4), {}, "random d=4 10->5", id="random mixture"
-        ),
-    ],
-)
-def test_a_setting_has_its_canonical_name(
-    labels: dict[str, Any], facets: dict[str, str], setting: str
-) -> None:
-    assert setting_of(labels, facets) == setting
-
-
 def test_seeds_are_joined_and_their_networks_stay_apart(joined: Any) -> None:
     runs = [
         build.content(
@@ -63,55 +33,74 @@ def test_seeds_are_joined_and_their_networks_stay_apart(joined: Any) -> None:
     (series,) = joined(*runs)
     assert series.by_seed == {0: [0.0, 1.0], 1: [10.0, 11.0], 2: [20.0, 21.0]}
     assert (series.summary.seeds, series.summary.repeats) == (3, 6)
-    assert series.variant == ""
 
 
-def test_equal_labels_with_another_config_are_not_joined_and_say_how_they_differ(joined: Any) -> None:
+def test_the_network_evaluated_is_an_axis_beside_the_one_that_distilled(joined: Any) -> None:
+    measures = [build.measure("accuracy", 1.0, student=name) for name in ("convnet", "alexnet")]
+    series = joined(build.content("dm", build.images(), [*measures, build.measure("storage", 3.0)]))
+    assert [list(each.axes) for each in series] == [
+        ["dataset", "ipc", "student", "distiller"],
+        ["dataset", "ipc", "student", "distiller"],
+        ["dataset", "ipc", "distiller"],
+    ]
+    assert [each.axes.get("student") for each in series] == ["convnet", "alexnet", None]
+    assert not any(each.facets for each in series)
+
+
+def test_other_facets_stay_facets(joined: Any) -> None:
+    (series,) = joined(build.content("igds", build.images(), [build.measure("cmi", 1.0, by="estimator")]))
+    assert (series.metric, series.facets) == ("cmi", {"by": "estimator"})
+
+
+def test_other_settings_are_another_cell(joined: Any) -> None:
     accuracy = [build.measure("accuracy", 1.0)]
-    found = joined(*(build.content("dm", build.images(), accuracy, iterations=n, lr=1) for n in (100, 200)))
-    assert sorted(series.variant for series in found) == ["iterations=100", "iterations=200"]
+    settings: tuple[dict[str, Any], ...] = ({}, {"method.power": 1}, {"method.power": 2})
+    runs = [build.content("datadam", build.images(settings=each), accuracy) for each in settings]
+    cells = [each.settings for each in joined(*runs)]
+    assert len(cells) == 3
+    assert all(each in cells for each in settings)
 
 
-def test_equal_configs_on_other_data_are_not_joined(joined: Any) -> None:
+def test_audit_and_ceiling_do_not_split_a_cell_and_a_seed_counts_once(joined: Any) -> None:
+    accuracy = build.measure("accuracy", 60.0, 62.0, student="convnet")
+    plain = build.content("dm", build.images(), [accuracy], audit=False)
+    audited = build.content(
+        "dm", build.images(), [accuracy, build.measure("cmi", 0.1, by="independent")], audit=True
+    )
+    series = {each.metric: each for each in joined(plain, audited)}
+    assert series["accuracy"].by_seed == {0: [60.0, 62.0]}
+    assert set(series) == {"accuracy", "cmi"}
+
+
+def test_equal_cells_on_other_data_are_not_joined(joined: Any) -> None:
     one, other = (
         build.content("dm", build.images(), [build.measure("accuracy", 1.0)], seed) for seed in (0, 1)
     )
     other["provenance"]["data_fingerprint"] = "0ther"
-    assert sorted(series.variant for series in joined(one, other)) == ["data=0ther", "data=feedbeef"]
+    assert sorted(series.data for series in joined(one, other)) == ["0ther", "feedbeef"]
 
 
 def test_the_ceiling_is_one_row_for_all_methods_and_sizes(joined: Any) -> None:
     ceiling = build.measure("full_data_accuracy", 84.5, student="convnet")
-    runs = [
-        build.content(m, build.images("cifar10", ipc), [ceiling]) for m in ("dm", "random") for ipc in (1, 10)
-    ]
-    (series,) = joined(*runs)
-    assert (series.method, series.setting, series.by_seed) == ("full", "cifar10", {0: [84.5]})
+    cells = [build.images("cifar10", ipc, settings={"method.x": ipc, "generator": "dit"}) for ipc in (1, 10)]
+    (series,) = joined(*(build.content(m, cell, [ceiling]) for m in ("dm", "random") for cell in cells))
+    assert (series.method, series.axes) == ("full", {"dataset": "cifar10", "student": "convnet"})
+    assert (series.settings, series.by_seed) == ({}, {0: [84.5]})
+
+
+def test_the_ceiling_of_whitened_images_is_another_row(joined: Any) -> None:
+    def ceiling(method: str, value: float, zca: bool) -> dict[str, Any]:
+        content = build.content(method, build.images(), [build.measure("full_data_accuracy", value)])
+        content["config"]["dataset"] = {"name": "cifar10", "zca": zca}
+        return content
+
+    series = joined(ceiling("dm", 70.0, False), ceiling("datadam", 71.0, True))
+    assert {each.by_seed[0][0]: each.settings for each in series} == {70.0: {}, 71.0: {"dataset.zca": True}}
 
 
 def test_networks_from_the_cache_are_not_counted_as_repeats(joined: Any) -> None:
-    def ceiling(seed: int, value: float) -> dict[str, Any]:
-        return build.content("dm", build.images(), [build.measure("full_data_accuracy", value)], seed)
+    def ceiling(seed: int, *values: float) -> dict[str, Any]:
+        return build.content("dm", build.images(), [build.measure("full_data_accuracy", *values)], seed)
 
-    (series,) = joined(ceiling(0, 84.5), ceiling(1, 84.5), ceiling(2, 84.1))
-    assert series.by_seed == {0: [84.5], 2: [84.1]}
-
-
-def test_numbers_are_ordered_as_numbers() -> None:
-    names = ["cifar100 ipc=10", "cifar10 ipc=50", "cifar10 ipc=2", "cifar10 ipc=10"]
-    assert sorted(names, key=natural) == [
-        "cifar10 ipc=2",
-        "cifar10 ipc=10",
-        "cifar10 ipc=50",
-        "cifar100 ipc=10",
-    ]
-
-
-def test_the_whole_training_set_is_one_row_whether_or_not_a_method_has_a_generator(tmp_path: Path) -> None:
-    for method, more in (("random", {}), ("diffusion", {"generator": {"kind": "diffusion"}})):
-        labels = build.images("digits", 1, **({"generator": "trained"} if more else {}))
-        content = build.content(method, labels, [build.measure("full_data_accuracy", 98.0)], 0)
-        content["config"] = {**content["config"], **more, "method": {"name": method}}
-        build.write(tmp_path, content)
-    (full,) = [series for series in series_of(read_results(tmp_path)) if series.method == "full"]
-    assert full.variant == ""
+    (series,) = joined(ceiling(0, 84.5), ceiling(1, 84.5), ceiling(2, 84.1), ceiling(3, 84.5, 84.2))
+    assert series.by_seed == {2: [84.1], 3: [84.5, 84.2]}

@@ -15,20 +15,22 @@ unit length halves and changes in no other way; 64 real images per class and ste
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from distill_bench import matching
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench import matching, products
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
-from distill_bench.groups import Init, Norm
+from distill_bench.groups import IpcConfig, Norm, StudentConfig
+from distill_bench.matching.settings import Init, starts_from_coreset
 
 if TYPE_CHECKING:
+    from distill_bench.context import Context
     from distill_bench.matching import AttentionMatching
+    from distill_bench.products import SyntheticSet
 
-__all__ = ["INFO", "Config", "Layers", "Mix", "matched", "run", "work"]
+__all__ = ["INFO", "Config", "Layers", "Mix", "matched", "run"]
 
 
 class Mix(Enum):
@@ -86,7 +88,8 @@ INFO = MethodInfo(
     task="dataset_distillation",
     paper="ATOM: Attention Mixer for Efficient Dataset Distillation, CVPR 2024 workshop, arXiv 2405.01373",
     summary="matches class means of spatial and channel attention and embeddings in random networks",
-    uses=("dataset", "ipc", "student", "protocol"),
+    uses=("dataset", "ipc", "student"),
+    uses_when={"protocol": starts_from_coreset},
 )
 
 
@@ -115,17 +118,16 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     terms = matched(cfg)
     if terms.channel:
         _warn_of_blindness(ctx, cfg.power_channel)
-    return matching.match_class_means(ctx, cfg, terms.statistics, terms.curves)
-
-
-def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The optimisation of the images."""
-    return matching.distribution_work(ctx, cfg)
+    data, student = ctx.dataset, ctx.group(StudentConfig)
+    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.groups.get("protocol")
+    start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
+    images = matching.match_class_means(ctx, data, student, start, cfg, terms.statistics, terms.curves)
+    return products.synthetic_set(data, images)
 
 
 def _warn_of_blindness(ctx: Context, power: float) -> None:
     """Instance norm gives all channels one mean and one variance: sums of small powers hardly tell them
     apart."""
-    if ctx.student.norm is Norm.instance and power <= 2:
-        line = f"warning: method.power_channel={power:g}: channel attention is nearly blind with student.norm=instance"
-        print(f"{line}; 4, or student.norm=batch, lets it act", file=sys.stderr, flush=True)
+    if ctx.group(StudentConfig).norm is Norm.instance and power <= 2:
+        fact = f"method.power_channel={power:g}: channel attention is nearly blind with student.norm=instance"
+        ctx.say(f"warning: {fact}; 4, or student.norm=batch, lets it act")

@@ -13,19 +13,23 @@ released code leaves whitening off, and would fit it to the synthetic images a s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from distill_bench import matching
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench import matching, products
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
-from distill_bench.groups import Init
+from distill_bench.groups import IpcConfig, StudentConfig
+from distill_bench.matching.settings import Init, starts_from_coreset
 
 if TYPE_CHECKING:
     import torch
 
+    from distill_bench.context import Context
     from distill_bench.models import Features
+    from distill_bench.products import SyntheticSet
 
-__all__ = ["INFO", "Config", "run", "statistics", "work"]
+__all__ = ["INFO", "Config", "run", "statistics"]
 
 
 @dataclass(kw_only=True)
@@ -57,7 +61,8 @@ INFO = MethodInfo(
     task="dataset_distillation",
     paper="DataDAM: Efficient Dataset Distillation with Attention Matching, ICCV 2023, arXiv 2310.00093",
     summary="matches class means of spatial attention and embeddings in random networks",
-    uses=("dataset", "ipc", "student", "protocol"),
+    uses=("dataset", "ipc", "student"),
+    uses_when={"protocol": starts_from_coreset},
 )
 
 
@@ -82,9 +87,9 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
 
     where m is the class mean of `spatial_attention` and L_MMD is DM's loss.
     """
-    return matching.match_class_means(ctx, cfg, lambda features: statistics(features, cfg))
-
-
-def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The optimisation of the images."""
-    return matching.distribution_work(ctx, cfg)
+    data, student = ctx.dataset, ctx.group(StudentConfig)
+    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.groups.get("protocol")
+    start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
+    matched = partial(statistics, cfg=cfg)
+    images = matching.match_class_means(ctx, data, student, start, cfg, matched)
+    return products.synthetic_set(data, images)

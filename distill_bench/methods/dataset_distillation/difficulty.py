@@ -18,23 +18,27 @@ cross-fitted (our choice).
 from __future__ import annotations
 
 import hashlib
-import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from distill_bench import generative, reporting, selection
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench import products, reporting, selection
+from distill_bench.catalogue import method_module
+from distill_bench.contract import MethodInfo, ProductSpec
 from distill_bench.errors import require
 from distill_bench.files import write_json
+from distill_bench.groups import IpcConfig, StudentConfig
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
+    from distill_bench.context import Context
+    from distill_bench.products import SyntheticSet
     from distill_bench.selection import Choice, Scorer, Scores, Thresholds
 
-__all__ = ["INFO", "Config", "Match", "ScorerKind", "Target", "ThresholdUnit", "run", "select", "work"]
+__all__ = ["INFO", "Config", "Match", "ScorerKind", "Target", "ThresholdUnit", "parts", "run", "select"]
 
 
 class Target(Enum):
@@ -76,7 +80,6 @@ class ScorerKind(Enum):
     resnet50 = "resnet50"  # torchvision's, of ImageNet
 
 
-SAMPLED = ("diffusion", "minimax", "mgd3", "igds")  # bases that sample the generator
 HISTOGRAMS = (Target.original, Target.hill, Target.ground, Target.slope, Target.cliff, Target.list)
 
 
@@ -86,9 +89,7 @@ class Config:
 
     name: str = "difficulty"
     base: str = "diffusion"  # the method of this task that makes the pool (published: minimax)
-    base_settings: dict[str, Any] = field(
-        default_factory=dict
-    )  # values of its Config that differ from its defaults
+    base_settings: dict[str, Any] = field(default_factory=dict)  # what differs from the base's own settings
     pool_factor: float = 5.0  # size of the pool over IPC, >= 1
     target: Target = Target.original  # see Target
     shape: list[int] = field(
@@ -128,13 +129,28 @@ class Config:
         require(self.cross_fit >= 1, "method.cross_fit", self.cross_fit, ">= 1")
         require(self.scorer_steps >= 1, "method.scorer_steps", self.scorer_steps, ">= 1")
 
+    def inputs(self) -> dict[str, str]:
+        """The user's own file of weights, if there is one."""
+        return {"scorer_path": self.scorer_path} if self.scorer_path else {}
+
 
 INFO = MethodInfo(
     task="dataset_distillation",
     paper="Task-Specific Generative Dataset Distillation with Difficulty-Guided Sampling, ICCVW 2025, arXiv 2507.03331",
     summary="draws from a generated pool by the difficulty of the original images",
-    uses=("dataset", "ipc", "student", "protocol", "generator"),
+    uses=("dataset", "ipc"),
+    uses_when={"student": lambda cfg: cfg.scorer is ScorerKind.trained},
 )
+
+
+def parts(cfg: Config, groups: Mapping[str, Any]) -> dict[str, ProductSpec]:
+    """The pool: `pool_factor` times IPC images per class that `base` makes. UserError for a base of another
+    task."""
+    task = method_module(cfg.base).INFO.task
+    require(task == INFO.task, "method.base", cfg.base, f"a method of {INFO.task}, not of {task}")
+    size = round(cfg.pool_factor * groups["ipc"].images_per_class)
+    ipc = {"ipc": {"images_per_class": size}}
+    return {"method.base": ProductSpec(method=cfg.base, settings=cfg.base_settings, groups=ipc)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +172,7 @@ class Selection:
     @property
     def selected_B(self) -> torch.Tensor:
         """Images of the selection in each bin."""
-        return selection.histogram(selection.bin_numbers(self.pool_scaled_M[self.choice.kept]))
+        return selection.histogram(selection.bin_numbers(self.pool_scaled_M[self.choice.places]))
 
     @property
     def divergence(self) -> float:
@@ -171,7 +187,7 @@ class Selection:
         means = {
             "originals": self.originals_N,
             "pool": self.pool_M,
-            "selection": self.pool_M[self.choice.kept],
+            "selection": self.pool_M[self.choice.places],
         }
         return {
             "thresholds": [self.thresholds.easiest, self.thresholds.hardest],
@@ -181,43 +197,32 @@ class Selection:
             "quotas": self.quotas_B.tolist(),
             "shortage": self.choice.shortage,
             "mean_difficulty": {name: round(float(values.mean()), 6) for name, values in means.items()},
-            "kept": self.choice.kept.tolist(),
+            "kept": self.choice.places.tolist(),
         }
 
 
 def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """Make the pool, score it and the originals, and keep IPC images of each class in random order."""
-    data, per_class = ctx.dataset, ctx.ipc.images_per_class
-    pool = ctx.product_of(cfg.base, cfg.base_settings, round(cfg.pool_factor * per_class))
-    images, labels = pool.images.to(ctx.device), pool.labels.to(ctx.device)
+    data, per_class = ctx.dataset, ctx.group(IpcConfig).images_per_class
+    (spec,) = parts(cfg, ctx.groups).values()
+    pool: SyntheticSet = ctx.product(spec)
+    labels, classes = pool.labels, data.num_classes
     scorer, originals = _scored_originals(ctx, cfg)
-    pool_scores = scorer.score(zip(images.split(500), labels.split(500), strict=True))
-    of_pool = selection.by_class(
-        pool_scores.rounded(cfg.decimals), labels, data.num_classes, f"base={cfg.base}"
-    )
-    of_data = selection.by_class(
-        originals.rounded(cfg.decimals), data.train.labels, data.num_classes, data.name
-    )
+    scores = scorer.score(zip(pool.inputs().split(500), labels.split(500), strict=True))
+    of_pool = selection.by_class(scores.rounded(cfg.decimals), labels, classes, f"base={cfg.base}")
+    of_data = selection.by_class(originals.rounded(cfg.decimals), data.train.labels, classes, data.name)
 
     members = labels.argsort(stable=True).split([len(scores.difficulty) for scores in of_pool])
-    found, rows = [], []
+    selections, rows = [], []
     for k, (drawn, real) in enumerate(zip(of_pool, of_data, strict=True)):
         keys = torch.rand(len(drawn.difficulty), generator=_draws(ctx, "keys", k), dtype=torch.float64)
-        found.append(select(drawn, real, keys, per_class, cfg))
+        selections.append(select(drawn, real, keys, per_class, cfg))
         order = torch.randperm(per_class, generator=_draws(ctx, "order", k))
-        rows.append(members[k][found[k].choice.kept[order].to(ctx.device)])
-    _warn(cfg, found, [images[some] for some in members])
-    chosen = torch.cat(rows)
-    return SyntheticSet(images[chosen], labels[chosen], _measures(found), _report(ctx, cfg, found))
-
-
-def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The pool, as drawing it plainly would cost where the base is a diffusion method, and training the
-    scorer."""
-    pool = [*generative.prior_work(ctx), generative.sampling_work(ctx, cfg.pool_factor)]
-    trained = cfg.scorer is ScorerKind.trained
-    scorer = selection.scorer_work(ctx, cfg.scorer_steps, cfg.cross_fit) if trained else []
-    return [*(pool if cfg.base in SAMPLED else []), *scorer]
+        rows.append(members[k][selections[k].choice.places[order].to(ctx.device)])
+    _warn(ctx, cfg, selections, [pool.images[indices] for indices in members])
+    report = _report(ctx, cfg, data.class_names, selections)
+    images = pool.images[torch.cat(rows)]
+    return products.synthetic_set(data, images, measures=_measures(selections), artifacts=report)
 
 
 def select(pool: Scores, originals: Scores, keys_M: torch.Tensor, per_class: int, cfg: Config) -> Selection:
@@ -272,52 +277,60 @@ def _choose(
 
 
 def _scored_originals(ctx: Context, cfg: Config) -> tuple[Scorer, Scores]:
+    data = ctx.dataset
     if cfg.scorer is ScorerKind.resnet50:
-        return selection.pretrained_scorer(ctx, cfg.scorer_path, cfg.restrict_softmax)
-    return selection.trained_scorer(ctx, cfg.scorer_steps, cfg.cross_fit)
+        return selection.pretrained_scorer(ctx, data, cfg.scorer_path, cfg.restrict_softmax)
+    return selection.trained_scorer(ctx, data, ctx.group(StudentConfig), cfg.scorer_steps, cfg.cross_fit)
 
 
 def _draws(ctx: Context, purpose: str, k: int) -> torch.Generator:
     return ctx.generator("difficulty", purpose, k, device="cpu")
 
 
-def _measures(found: list[Selection]) -> tuple[Measure, ...]:
+def _measures(selections: list[Selection]) -> tuple[Measure, ...]:
     sets = {
-        "selection": [one.pool_M[one.choice.kept] for one in found],
-        "pool": [one.pool_M for one in found],
-        "originals": [one.originals_N for one in found],
+        "selection": [one.pool_M[one.choice.places] for one in selections],
+        "pool": [one.pool_M for one in selections],
+        "originals": [one.originals_N for one in selections],
     }
     means = {of: float(torch.cat(values).mean()) for of, values in sets.items()}
     return (
         *(Measure(name="difficulty", values=[mean], facets={"of": of}) for of, mean in means.items()),
-        Measure(name="histogram_divergence", values=[sum(one.divergence for one in found) / len(found)]),
-        Measure(name="shortage", values=[float(sum(one.choice.shortage for one in found))]),
+        Measure(
+            name="histogram_divergence", values=[sum(one.divergence for one in selections) / len(selections)]
+        ),
+        Measure(name="shortage", values=[float(sum(one.choice.shortage for one in selections))]),
     )
 
 
-def _report(ctx: Context, cfg: Config, found: list[Selection]) -> dict[str, str]:
+def _report(
+    ctx: Context, cfg: Config, class_names: Sequence[str], selections: list[Selection]
+) -> dict[str, str]:
     """Write what happened in each class, and a picture of all of them together."""
-    names = ctx.dataset.class_names
-    details = [{"class": name, **one.as_dict()} for name, one in zip(names, found, strict=True)]
-    write_json(ctx.folder.path / "difficulty.json", details)
+    details = [{"class": name, **one.as_dict()} for name, one in zip(class_names, selections, strict=True)]
+    write_json(ctx.folder / "difficulty.json", details)
     raw, scaled = (
         {
-            "originals": torch.cat([getattr(one, f"originals{end}_N") for one in found]).numpy(),
-            "pool": torch.cat([getattr(one, f"pool{end}_M") for one in found]).numpy(),
-            "selection": torch.cat([getattr(one, f"pool{end}_M")[one.choice.kept] for one in found]).numpy(),
+            "originals": torch.cat([getattr(one, f"originals{end}_N") for one in selections]).numpy(),
+            "pool": torch.cat([getattr(one, f"pool{end}_M") for one in selections]).numpy(),
+            "selection": torch.cat(
+                [getattr(one, f"pool{end}_M")[one.choice.places] for one in selections]
+            ).numpy(),
         }
         for end in ("", "_scaled")
     )
-    quotas = torch.stack([one.quotas_B for one in found]).sum(0).numpy() if cfg.target in HISTOGRAMS else None
-    reporting.draw_difficulty(ctx.folder.path / "difficulty.png", raw, scaled, quotas)
+    quotas = (
+        torch.stack([one.quotas_B for one in selections]).sum(0).numpy() if cfg.target in HISTOGRAMS else None
+    )
+    reporting.draw_difficulty(ctx.folder / "difficulty.png", raw, scaled, quotas)
     return {"difficulty": "difficulty.png", "difficulty_details": "difficulty.json"}
 
 
-def _warn(cfg: Config, found: list[Selection], pool: list[torch.Tensor]) -> None:
+def _warn(ctx: Context, cfg: Config, selections: list[Selection], pool: list[torch.Tensor]) -> None:
     """Say where the algorithm fell back on something, and where the base repeats itself."""
-    classes = len(found)
-    infinite = sum(not one.thresholds.finite for one in found)
-    flat = sum(hi <= lo for one in found for lo, hi in {one.pool_bounds, one.original_bounds})
+    classes = len(selections)
+    infinite = sum(not one.thresholds.finite for one in selections)
+    flat = sum(hi <= lo for one in selections for lo, hi in {one.pool_bounds, one.original_bounds})
     repeating = sum(_distinct(images) < len(images) for images in pool)
     lines = []
     if infinite:
@@ -334,7 +347,7 @@ def _warn(cfg: Config, found: list[Selection], pool: list[torch.Tensor]) -> None
             f"base={cfg.base} repeats images in {repeating} of {classes} classes; a smaller pool may help"
         )
     for line in lines:
-        print(f"difficulty: {line}", file=sys.stderr, flush=True)
+        ctx.say(f"difficulty: {line}")
 
 
 def _distinct(images: torch.Tensor) -> int:

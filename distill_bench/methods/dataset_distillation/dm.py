@@ -10,17 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from distill_bench import matching
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench import matching, products
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
-from distill_bench.groups import Init
+from distill_bench.groups import IpcConfig, StudentConfig
+from distill_bench.matching.settings import Init, starts_from_coreset
 
 if TYPE_CHECKING:
     import torch
 
+    from distill_bench.context import Context
     from distill_bench.models import Features
+    from distill_bench.products import SyntheticSet
 
-__all__ = ["INFO", "Config", "run", "statistics", "work"]
+__all__ = ["INFO", "Config", "run", "statistics"]
 
 
 @dataclass(kw_only=True)
@@ -46,7 +49,8 @@ INFO = MethodInfo(
     task="dataset_distillation",
     paper="Dataset Condensation with Distribution Matching, WACV 2023, arXiv 2110.04181",
     summary="matches class means of embeddings in random networks",
-    uses=("dataset", "ipc", "student", "protocol"),
+    uses=("dataset", "ipc", "student"),
+    uses_when={"protocol": starts_from_coreset},
 )
 
 
@@ -62,9 +66,8 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
         \| \operatorname{mean} \psi_\theta(A_\omega(B^T_k)) - \operatorname{mean} \psi_\theta(A_\omega(S_k))
         \|_2^2
     """
-    return matching.match_class_means(ctx, cfg, statistics)
-
-
-def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The optimisation of the images."""
-    return matching.distribution_work(ctx, cfg)
+    data, student = ctx.dataset, ctx.group(StudentConfig)
+    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.groups.get("protocol")
+    start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
+    images = matching.match_class_means(ctx, data, student, start, cfg, statistics)
+    return products.synthetic_set(data, images)

@@ -15,13 +15,19 @@ one image per class.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from distill_bench import matching
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench import matching, products
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
-from distill_bench.groups import Init
+from distill_bench.groups import IpcConfig, StudentConfig
+from distill_bench.matching.settings import Init, starts_from_coreset
 
-__all__ = ["INFO", "Config", "run", "work"]
+if TYPE_CHECKING:
+    from distill_bench.context import Context
+    from distill_bench.products import SyntheticSet
+
+__all__ = ["INFO", "Config", "run"]
 
 
 @dataclass(kw_only=True)
@@ -64,7 +70,8 @@ INFO = MethodInfo(
     task="dataset_distillation",
     paper="Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv 2203.11932",
     summary="matches where training leads the weights of networks trained on real images",
-    uses=("dataset", "ipc", "student", "protocol"),
+    uses=("dataset", "ipc", "student"),
+    uses_when={"protocol": starts_from_coreset},
 )
 
 
@@ -77,9 +84,8 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
 
     over minibatches b_i of S, where theta* are the weights of an expert after each epoch.
     """
-    return matching.match_trajectories(ctx, cfg)
-
-
-def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The experts, and the distillation."""
-    return matching.trajectory_work(ctx, cfg)
+    data, student = ctx.dataset, ctx.group(StudentConfig)
+    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.groups.get("protocol")
+    start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
+    images, rate = matching.match_trajectories(ctx, data, student, start, cfg)
+    return products.synthetic_set(data, images, lr=rate)

@@ -4,12 +4,15 @@ baselines."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+from distill_bench import matching, products
+from distill_bench.contract import MethodInfo
+from distill_bench.groups import IpcConfig
 
-from distill_bench import matching
-from distill_bench.contract import Context, MethodInfo, SyntheticSet
-from distill_bench.groups import Init
+if TYPE_CHECKING:
+    from distill_bench.context import Context
+    from distill_bench.products import SyntheticSet
 
 __all__ = ["INFO", "Config", "run"]
 
@@ -25,12 +28,12 @@ INFO = MethodInfo(
     task="dataset_distillation",
     paper="baseline",
     summary="real images, drawn at random",
-    uses=("dataset", "ipc", "student", "protocol"),
+    uses=("dataset", "ipc"),
 )
 
 
 def run(ctx: Context, cfg: Config) -> SyntheticSet:  # noqa: ARG001 (every method has this form)
     """Draw IPC images per class; the same draw that the other methods start from under the same seed."""
-    images = matching.initial_images(ctx, Init.real)
-    labels = torch.arange(len(images), device=ctx.device).repeat_interleave(images.shape[1])
-    return SyntheticSet(images.flatten(0, 1), labels)
+    data = ctx.dataset
+    indices = matching.random_indices(ctx, data, ctx.group(IpcConfig).images_per_class)
+    return products.synthetic_set(data, data.train.pixels_at(indices.flatten()))

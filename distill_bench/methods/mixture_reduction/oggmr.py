@@ -15,12 +15,15 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from distill_bench import mixtures
-from distill_bench.contract import Context, MethodInfo
+from distill_bench import mixtures, products
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
+from distill_bench.groups import MixtureConfig
 
 if TYPE_CHECKING:
+    from distill_bench.context import Context
     from distill_bench.mixtures import GaussianMixture, Reduction
+    from distill_bench.products import ReducedMixtures
 
 __all__ = ["INFO", "Config", "Criterion", "Metric", "Refine", "Start", "run"]
 
@@ -91,13 +94,15 @@ INFO = MethodInfo(
 )
 
 
-def run(ctx: Context, cfg: Config) -> mixtures.ReducedMixtures:
+def run(ctx: Context, cfg: Config) -> ReducedMixtures:
     """Reduce f to L components, for each draw:
 
     A. g = f; while g has more than L components, merge the pair after which D(f, g) is smallest.
     B. From there minimise D(f, g) over the parameters of g; the result is never farther than that of A.
     """
-    return mixtures.reduce_draws(ctx, lambda f, target: _reduce(f, target, cfg))
+    config = ctx.group(MixtureConfig)
+    draws = mixtures.reduce_draws(ctx, config, lambda f, target: _reduce(f, target, cfg))
+    return products.ReducedMixtures(**draws._asdict())
 
 
 def _reduce(f: GaussianMixture, target: int, cfg: Config) -> Reduction:

@@ -5,9 +5,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from distill_bench import mixtures
-from distill_bench.contract import Context, MethodInfo
+from distill_bench import mixtures, products
+from distill_bench.contract import MethodInfo
+from distill_bench.groups import MixtureConfig
+
+if TYPE_CHECKING:
+    from distill_bench.context import Context
+    from distill_bench.products import ReducedMixtures
 
 __all__ = ["INFO", "Config", "run"]
 
@@ -27,7 +33,7 @@ INFO = MethodInfo(
 )
 
 
-def run(ctx: Context, cfg: Config) -> mixtures.ReducedMixtures:  # noqa: ARG001 (every method takes its Config)
+def run(ctx: Context, cfg: Config) -> ReducedMixtures:  # noqa: ARG001 (every method takes its Config)
     r"""While there are more than L components, merge the pair with the smallest
 
     .. math:: \tfrac12\left[(w_i + w_j)\log|P_{ij}| - w_i\log|S_i| - w_j\log|S_j|\right]
@@ -35,4 +41,6 @@ def run(ctx: Context, cfg: Config) -> mixtures.ReducedMixtures:  # noqa: ARG001 
     where P_ij is the covariance of the moment-preserving merge. A merge renews the costs of its pairs only.
     """
     rule = partial(mixtures.Cheapest, cost=mixtures.kl_bound)
-    return mixtures.reduce_draws(ctx, lambda f, target: mixtures.reduce_greedily(f, target, rule))
+    config = ctx.group(MixtureConfig)
+    draws = mixtures.reduce_draws(ctx, config, lambda f, target: mixtures.reduce_greedily(f, target, rule))
+    return products.ReducedMixtures(**draws._asdict())

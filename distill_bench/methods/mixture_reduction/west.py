@@ -8,9 +8,15 @@ use (as recalled); West's own rule takes the weight alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from distill_bench import mixtures
-from distill_bench.contract import Context, MethodInfo
+from distill_bench import mixtures, products
+from distill_bench.contract import MethodInfo
+from distill_bench.groups import MixtureConfig
+
+if TYPE_CHECKING:
+    from distill_bench.context import Context
+    from distill_bench.products import ReducedMixtures
 
 __all__ = ["INFO", "Config", "run"]
 
@@ -30,9 +36,11 @@ INFO = MethodInfo(
 )
 
 
-def run(ctx: Context, cfg: Config) -> mixtures.ReducedMixtures:  # noqa: ARG001 (every method takes its Config)
+def run(ctx: Context, cfg: Config) -> ReducedMixtures:  # noqa: ARG001 (every method takes its Config)
     r"""While there are more than L components: take the i with the smallest :math:`w_i / \operatorname{tr}
     S_i`, merge it, preserving moments, with the j of the smallest :math:`(\mu_j - \mu_i)' S_i^{-1} (\mu_j -
     \mu_i)`."""
     rule = mixtures.LeastImportant
-    return mixtures.reduce_draws(ctx, lambda f, target: mixtures.reduce_greedily(f, target, rule))
+    config = ctx.group(MixtureConfig)
+    draws = mixtures.reduce_draws(ctx, config, lambda f, target: mixtures.reduce_greedily(f, target, rule))
+    return products.ReducedMixtures(**draws._asdict())

@@ -9,9 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from typing import TYPE_CHECKING
 
-from distill_bench import mixtures
-from distill_bench.contract import Context, MethodInfo
+from distill_bench import mixtures, products
+from distill_bench.contract import MethodInfo
+from distill_bench.groups import MixtureConfig
+
+if TYPE_CHECKING:
+    from distill_bench.context import Context
+    from distill_bench.products import ReducedMixtures
 
 __all__ = ["INFO", "Config", "Criterion", "run"]
 
@@ -36,7 +42,7 @@ INFO = MethodInfo(
 )
 
 
-def run(ctx: Context, cfg: Config) -> mixtures.ReducedMixtures:
+def run(ctx: Context, cfg: Config) -> ReducedMixtures:
     r"""While there are more than L components, merge, preserving moments, the pair with the smallest
 
     .. math:: \int (f - g_{ij})^2 \quad\text{or}\quad \int (w_i N_i + w_j N_j - w_{ij} N_{ij})^2
@@ -46,4 +52,6 @@ def run(ctx: Context, cfg: Config) -> mixtures.ReducedMixtures:
     to_original = partial(mixtures.NearestToOriginal, metric=mixtures.ise)
     of_the_pair = partial(mixtures.Cheapest, cost=mixtures.pair_ise)
     rule = to_original if cfg.criterion.name == "global" else of_the_pair
-    return mixtures.reduce_draws(ctx, lambda f, target: mixtures.reduce_greedily(f, target, rule))
+    config = ctx.group(MixtureConfig)
+    draws = mixtures.reduce_draws(ctx, config, lambda f, target: mixtures.reduce_greedily(f, target, rule))
+    return products.ReducedMixtures(**draws._asdict())

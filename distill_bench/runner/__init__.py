@@ -1,0 +1,7 @@
+"""From a plan to a result: products are made once, measured as often as one likes."""
+
+from distill_bench.runner.machine import Machine
+from distill_bench.runner.product import Stored, obtain
+from distill_bench.runner.run import execute, finished
+
+__all__ = ["Machine", "Stored", "execute", "finished", "obtain"]

@@ -1,0 +1,141 @@
+"""One planned product: read if it is there and whole, else made in its own folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distill_bench.catalogue import task_module
+from distill_bench.contract import ProductSpec
+from distill_bench.files import Damaged, load_tensors
+from distill_bench.metrics import Measure
+from distill_bench.planning import ProductPlan
+from distill_bench.products.files import load_product, save_product
+from distill_bench.provenance import Clock, environment
+from distill_bench.runner.machine import Machine
+from distill_bench.runner.reading import named
+from distill_bench.store import Folder
+
+__all__ = ["Stored", "obtain", "whole_record"]
+
+SCHEMA = 1  # of a product's record
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A product as it lies in its folder."""
+
+    product: Any
+    record: Mapping[str, Any]
+    folder: Folder
+
+    @property
+    def digest(self) -> str:
+        """Of the product's content."""
+        return str(self.record["digest"])
+
+    @property
+    def measures(self) -> list[Measure]:
+        """What the method measured itself."""
+        return [Measure(**measure) for measure in self.record["measures"]]
+
+
+def obtain(machine: Machine, plan: ProductPlan, *, anew: bool = False) -> Stored:
+    """The product of `plan`: read if it is there and whole, else made in its own folder, under its own lock.
+
+    With `anew` a making that was begun anew (see `Folder.begin`) is carried on; else what is there is taken.
+    """
+    folder = machine.product_folder(plan)
+    with contextlib.suppress(Damaged):
+        if not anew and (stored := _read(machine, plan, folder)):
+            return stored
+    with folder.held(f"product {plan.product_id}"):
+        if not (anew and folder.forced()):
+            stored = named(lambda: _read(machine, plan, folder), "making it anew")
+            if stored is not None:
+                return stored
+        folder.begin()
+        return _make(machine, plan, folder)
+
+
+def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
+    clock, task = Clock(), task_module(plan.info.task)
+    asked = {name: plan.groups[name] for name in plan.uses}
+    about = {"product": plan.product_id}
+
+    def part(spec: ProductSpec) -> Any:
+        return obtain(machine, _part(plan, spec)).product
+
+    if hasattr(task, "check"):
+        owner = f"task {plan.info.task}"
+        task.check(
+            machine.context(plan, folder, owner=owner, groups=plan.groups, about=about, load_part=part)
+        )
+    owner = f"method={plan.name}"
+    context = machine.context(plan, folder, owner=owner, groups=asked, about=about, load_part=part)
+    product = plan.module.run(context, plan.config)
+    kind = str(task.PRODUCT)
+    facts = {**clock.facts(), **environment(machine.device)}
+    what = {"product_id": plan.product_id, "method": plan.name, "identity": plan.identity}
+    file, picture = f"{kind}.safetensors", f"{kind}.png"
+    digest = save_product(folder.work / file, kind, product, {**what, "made": facts})
+    product.draw(folder.work / picture)
+    context.tracker.rewind()
+    artifacts = {"product": file, "picture": picture, **product.artifacts}
+    record = {
+        "schema": SCHEMA,
+        **what,
+        "kind": kind,
+        "file": file,
+        "digest": digest,
+        "task": plan.info.task,
+        "paper": plan.info.paper,
+        "seed": plan.seed,
+        "data_fingerprint": machine.known_fingerprint(plan),
+        "measures": [measure.as_dict() for measure in product.measures],
+        "artifacts": artifacts,
+        "provenance": facts,
+    }
+    folder.finish(record)
+    context.tracker.show_pictures(folder.path, artifacts)
+    return Stored(product, record, folder)
+
+
+def _read(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored | None:
+    """The product in the folder, if there is one. `Damaged` if it is not whole, or not of the data that are
+    there."""
+    record = whole_record(folder)
+    if record is None:
+        return None
+    fingerprint = machine.known_fingerprint(plan)
+    if fingerprint and record["data_fingerprint"] != fingerprint:
+        raise Damaged(f"{folder.path}: made from other data than those that are there now")
+    return Stored(load_product(folder.path, machine.device), record, folder)
+
+
+def whole_record(folder: Folder) -> dict[str, Any] | None:
+    """The record of a product, if there is one. `Damaged` if its file is not as it was written."""
+    record = folder.record()
+    if record is None:
+        return None
+    try:
+        if record["schema"] != SCHEMA or record["product_id"] != folder.name:
+            raise Damaged(f"{folder.record_file}: not the record of this product")
+        load_tensors(folder.path / record["file"], digest=record["digest"])
+        _ = [Measure(**measure) for measure in record["measures"]], record["data_fingerprint"]
+    except FileNotFoundError:
+        raise Damaged(f"{folder.path}: its product is not there any more") from None
+    except (KeyError, TypeError, ValueError):
+        raise Damaged(f"{folder.record_file}: not a whole record") from None
+    return record
+
+
+def _part(plan: ProductPlan, spec: ProductSpec) -> ProductPlan:
+    for declared, part in plan.parts:
+        if declared == spec:
+            return part
+    raise RuntimeError(
+        f"method={plan.name} asks for a product of {spec.method} that its `parts` do not declare"
+    )

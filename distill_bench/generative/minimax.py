@@ -255,7 +255,7 @@ def _tune(
 ) -> dict[str, Tensor]:
     """The running mean of the tuned parameters; resumable.
 
-    1. Draw a batch of real images (uniformly, our choice); latents are samples of the autoencoder's posterior.
+    1. Draw a batch of real images (uniformly, our choice); latents are sampled from their posteriors.
     2. L_simple at uniform times with labels dropped, which gives x0h of each image.
     3. Both criteria against the memories, by the images' own classes, dropped or not.
     4. Then append the batch to the memories; step; average.

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -32,7 +32,6 @@ from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
     from distill_bench.generative import InformationGuidance, Prior
-    from distill_bench.generative.guidance import CentroidSource, GradientForm
     from distill_bench.information import Estimator
     from distill_bench.products import SyntheticSet
 
@@ -42,9 +41,7 @@ __all__ = ["INFO", "Centroid", "Config", "Gradient", "beta_at", "run"]
 class Centroid(Enum):
     """The distribution from which a class's predictions are to differ."""
 
-    synthetic = (
-        "synthetic"  # that of the set being made: the term is the set's conditional mutual information
-    )
+    synthetic = "synthetic"  # that of the set being made: the term is the set's own CMI
     real = "real"  # that of real images: an upper bound of it, which can be raised at the cost of labels
     mixture = "mixture"  # the mean of both
 
@@ -63,9 +60,7 @@ class Config:
 
     name: str = "igds"
     guidance_scale: float = 2.0  # s, >= 0; 0: plain sampling. 5 for latents of a DiT
-    beta: Any = (
-        "log"  # weight of the context: a number, a table {ipc: beta}, or log: beta0 log(ipc) / log(50)
-    )
+    beta: Any = "log"  # weight of the context: a number, a table {ipc: beta}, or log: beta0 log n / log 50
     beta0: float = 1.0  # beta at 50 images per class
     likelihood: float = 1.0  # weight of log q(y|x), >= 0; 0: context alone
     centroid: Centroid = Centroid.synthetic  # synthetic | real | mixture
@@ -99,7 +94,8 @@ class Config:
 
 INFO = MethodInfo(
     task="dataset_distillation",
-    paper="Information-Guided Diffusion Sampling for Dataset Distillation, NeurIPS 2025 workshop, arXiv 2507.04619",
+    paper="Information-Guided Diffusion Sampling for Dataset Distillation, NeurIPS 2025 workshop, "
+    "arXiv 2507.04619",
     summary="diffusion samples guided towards prototype and contextual information",
     uses=("dataset", "ipc", "generator"),
 )
@@ -127,10 +123,10 @@ def beta_at(cfg: Config, images_per_class: int) -> float:
 
 
 def run(ctx: Context, cfg: Config) -> SyntheticSet:
-    """Sample the prior with the guided score, the images of a class (up to 64) in lock-step: they see one
+    r"""Sample the prior with the guided score, the images of a class (up to 64) in lock-step: they see one
     another.
 
-    .. math:: e \\leftarrow e - \\sqrt{1 - ab_t}\\, s\\, \\nabla [\\log q(y|x) + \\beta KL(q \\| Q_y)](\\hat x_0)
+    .. math:: e \leftarrow e - \sqrt{1 - ab_t}\, s\, \nabla [\log q(y|x) + \beta KL(q \| Q_y)](\hat x_0)
     """
     data, config, per_class = ctx.dataset, ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
     prior = generative.load_prior(ctx, data, config)
@@ -167,8 +163,8 @@ def _guidance(ctx: Context, cfg: Config, prior: Prior, estimator: Estimator) -> 
         scale=cfg.guidance_scale,
         beta=beta,
         likelihood=cfg.likelihood,
-        centroid=cast("CentroidSource", cfg.centroid.value),
-        gradient=cast("GradientForm", cfg.gradient.value),
+        centroid=cfg.centroid.value,
+        gradient=cfg.gradient.value,
         trust=cfg.trust,
         window=(cfg.window[0], cfg.window[1]),
         temperature=cfg.temperature,

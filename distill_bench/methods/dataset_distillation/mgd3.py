@@ -36,7 +36,7 @@ class Config:
 
     name: str = "mgd3"
     mode_scale: float = 0.1  # lambda, weight of the pull, in [0, 1]; 0: plain sampling
-    stop: float = 0.5  # t_stop as a share of the steps: no pull while that share is left, in [0, 1] (published: 25 / 50)
+    stop: float = 0.5  # t_stop, in [0, 1]: no pull while that share of the steps is left (published: 25 / 50)
 
     def __post_init__(self) -> None:
         require(0 <= self.mode_scale <= 1, "method.mode_scale", self.mode_scale, "in [0, 1]")

@@ -7,9 +7,9 @@ from distill_bench.generative.guidance import (
     redraw_wrong,
     within_class_variance,
 )
-from distill_bench.generative.load import fresh_network, load_prior, prior_parts, prior_work
+from distill_bench.generative.load import load_prior, prior_parts
 from distill_bench.generative.prior import Prior
-from distill_bench.generative.sampling import Hook, Step, draw_set, reverse, sampling_work
+from distill_bench.generative.sampling import Hook, Step, draw_set, reverse
 
 __all__ = [
     "GuidanceSettings",
@@ -18,13 +18,10 @@ __all__ = [
     "Prior",
     "Step",
     "draw_set",
-    "fresh_network",
     "gradient_factor",
     "load_prior",
     "prior_parts",
-    "prior_work",
     "redraw_wrong",
     "reverse",
-    "sampling_work",
     "within_class_variance",
 ]

@@ -23,7 +23,8 @@ from distill_bench.generative.prior import Prior
 from distill_bench.generative.process import STEPS, Prediction
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.data import ImageDataset
+    from distill_bench.groups import GeneratorConfig
 
 __all__ = ["Autoencoder", "imagenet_ids", "load_dit"]
 
@@ -50,14 +51,13 @@ class Autoencoder:
         return self.vae.decode(latents / self.scale).sample
 
 
-def load_dit(ctx: Context) -> Prior:
-    """The DiT in `generator.path` (or, if that is empty, the hub's cache), with the data set's classes mapped
-    to its.
+def load_dit(data: ImageDataset, config: GeneratorConfig, device: torch.device) -> Prior:
+    """The DiT in `generator.path` (or, if that is empty, in the hub's cache), with its ids of the classes of
+    `data`.
 
     UserError, one line, for a directory without its parts, another forward process than a known one, or class
     counts that cannot be mapped.
     """
-    config, data = ctx.generator_config, ctx.dataset
     folder = Path(config.path) if config.path else _from_hub()
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
@@ -74,12 +74,12 @@ def load_dit(ctx: Context) -> Prior:
         raise UserError(
             f"generator.path={folder}: a scheduler of {STEPS} steps that predicts epsilon is needed"
         )
-    frozen = [part.to(ctx.device).eval().requires_grad_(False) for part in (transformer, vae)]
+    frozen = [part.to(device).eval().requires_grad_(False) for part in (transformer, vae)]
     return Prior(
         network=_Transformer(frozen[0]),
         shape=(channels, side, side),
-        alpha_bars=scheduler.alphas_cumprod.to(ctx.device),
-        label_ids=torch.tensor(ids, device=ctx.device),
+        alpha_bars=scheduler.alphas_cumprod.to(device),
+        label_ids=torch.tensor(ids, device=device),
         prediction=Prediction.epsilon,
         cfg_channels=config.cfg_channels,
         learned_variance=transformer.config.out_channels == 2 * channels,
@@ -116,7 +116,8 @@ def _label_ids(there: int, class_names: list[str], folder: Path) -> list[int]:
     if ids is None and there == len(class_names):
         ids = list(range(there))
     if ids is None:
-        reason = f"has {there} classes, the data set {len(class_names)}; allowed: as many, or ImageNet's 1000 for wnids"
+        allowed = "as many, or ImageNet's 1000 for wnids"
+        reason = f"has {there} classes, the data set {len(class_names)}; allowed: {allowed}"
         raise UserError(f"generator.path={folder}: its transformer {reason}")
     return [*ids, there]
 

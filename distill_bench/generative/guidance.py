@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -23,15 +23,19 @@ from distill_bench.generative.load import prior_parts
 from distill_bench.generative.prior import Prior
 from distill_bench.generative.sampling import Step, reverse, to_bytes
 from distill_bench.generative.training import unit_images
-from distill_bench.groups import Centroid, Gradient
 from distill_bench.information import centroids, divergence
 from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context, SyntheticSet
+    from distill_bench.data import ImageDataset
+    from distill_bench.groups import GeneratorConfig
+    from distill_bench.products import SyntheticSet
+    from distill_bench.run import Run
 
 __all__ = [
     "BOX",
+    "CentroidSource",
+    "GradientForm",
     "GuidanceSettings",
     "InformationGuidance",
     "gradient_factor",
@@ -39,9 +43,12 @@ __all__ = [
     "within_class_variance",
 ]
 
-BOX = (
-    1.2  # pixels given to the classifier are clipped to [-1.2, 1.2], so that gradients survive at the border
-)
+BOX = 1.2  # the classifier's pixels are clipped to [-1.2, 1.2], so that gradients survive at the border
+
+CentroidSource = Literal["synthetic", "real", "mixture"]
+"""Whose predictions a class's are to differ from: those of the set being made, of real images, or both."""
+GradientForm = Literal["shrunk", "naive", "exact"]
+"""How the reward's gradient reaches x_t: see `gradient_factor`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,71 +58,79 @@ class GuidanceSettings:
     scale: float  # s
     beta: float  # weight of the contextual term
     likelihood: float = 1.0  # weight a of the prototype term
-    centroid: Centroid = Centroid.synthetic
-    gradient: Gradient = Gradient.shrunk
+    centroid: CentroidSource = "synthetic"
+    gradient: GradientForm = "shrunk"
     trust: float = 0.2  # rho: the correction of eps is at most rho |eps|; 0: no bound
     window: tuple[float, float] = (0.0, 1.0)  # shares of the reverse process between which it acts
     temperature: float = 1.0
 
 
-def gradient_factor(kind: Gradient, alpha_bar: float, variance: float) -> float:
+def gradient_factor(form: GradientForm, alpha_bar: float, variance: float) -> float:
     r"""What the gradient with respect to x0h is multiplied by.
 
     shrunk: :math:`\kappa_t = \sqrt{ab}\, v / (ab\, v + 1 - ab)`, exact for a Gaussian prior of variance v per
     element; naive: :math:`1 / \sqrt{ab}`; exact: 1, since the gradient is already that with respect to x_t.
     """
-    if kind is Gradient.shrunk:
+    if form == "shrunk":
         return alpha_bar**0.5 * variance / (alpha_bar * variance + 1 - alpha_bar)
-    return alpha_bar**-0.5 if kind is Gradient.naive else 1.0
+    return alpha_bar**-0.5 if form == "naive" else 1.0
 
 
-def within_class_variance(ctx: Context, prior: Prior, per_class: int = 50) -> float:
-    """Mean variance per element, within classes, of training images in the prior's space; about 0.17 for the
-    digits.
+def within_class_variance(
+    run: Run, data: ImageDataset, prior: Prior, config: GeneratorConfig, per_class: int = 50
+) -> float:
+    """Mean variance per element, within classes, of training images in the space of `prior`, which is that of
+    `config`; about 0.17 for the digits.
 
     Measured once for all runs, and cached.
     """
-    train, count = ctx.dataset.train, min(per_class, ctx.dataset.train.smallest_class)
+    train, count = data.train, min(per_class, data.train.smallest_class)
 
     def make() -> dict[str, float]:
-        chosen = train.sample_per_class(count, generator(0, "variance", device=ctx.device))
+        indices_KN = train.sample_per_class(count, generator(0, "variance", device=run.device))
         of_classes = [
-            prior.from_pixels(unit_images(ctx.dataset, indices)).var(dim=0, correction=0).mean()
-            for indices in chosen
+            prior.from_pixels(unit_images(data, indices)).var(dim=0, correction=0).mean()
+            for indices in indices_KN
         ]
         return {"variance": float(torch.stack(of_classes).mean())}
 
-    space = prior_parts(ctx) if prior.latent else None
-    parts = {"data": ctx.dataset.fingerprint, "space": space, "per_class": count}
-    return float(ctx.cache.get("within_class_variance", parts, make)["variance"])
+    space = prior_parts(data, config) if prior.latent else None
+    parts = {"data": data.fingerprint, "space": space, "per_class": count}
+    return float(run.cache.get("within_class_variance", parts, make)["variance"])
 
 
 def redraw_wrong(
-    ctx: Context, prior: Prior, hook: InformationGuidance, made: SyntheticSet, times: int
+    run: Run,
+    data: ImageDataset,
+    prior: Prior,
+    config: GeneratorConfig,
+    hook: InformationGuidance,
+    drawn: SyntheticSet,
+    times: int,
 ) -> tuple[SyntheticSet, list[int]]:
-    """`made`, where images that the guiding classifier takes for another class are drawn anew, at most
-    `times` times.
+    """The set `drawn`, in which images that the guiding classifier takes for another class are drawn anew, at
+    most `times` times.
 
-    Class by class: the new images see one another and those that stay. Also how many were wrong before each
-    attempt.
+    Class by class: the new images see one another and those that stay. Also how many images were wrong before
+    each attempt.
     """
-    per_class, wrong_at = ctx.ipc.images_per_class, list[int]()
-    transform, drawn = ctx.dataset.transform, made.images.clone()
-    images = transform.inverse(drawn) * 2 - 1
+    per_class, wrong_counts = len(drawn) // data.num_classes, list[int]()
+    pixels, labels = drawn.images.clone(), drawn.labels
+    images = data.transform.inverse(drawn.inputs()) * 2 - 1
     for attempt in range(times):
-        wrong = hook.takes_for_another(images, made.labels)
-        wrong_at.append(int(wrong.sum()))
-        if not wrong_at[-1]:
+        wrong = hook.takes_for_another(images, labels)
+        wrong_counts.append(int(wrong.sum()))
+        if not wrong_counts[-1]:
             break
         hook.forget()
-        hook.finished(images[~wrong], made.labels[~wrong])
-        for label in made.labels[wrong].unique().tolist():
-            rows = (wrong & (made.labels == label)).nonzero().flatten()
-            draws = [ctx.generator("redraw", attempt, row, device="cpu") for row in rows.tolist()]
-            x0 = reverse(prior, made.labels[rows], rows % per_class, draws, ctx.generator_config, hook)
-            pixels = to_bytes(prior, x0, ctx.dataset.resolution, made.labels[rows])
-            drawn[rows], images[rows] = transform.forward(pixels), pixels.float() / 127.5 - 1
-    return replace(made, images=drawn), wrong_at
+        hook.finished(images[~wrong], labels[~wrong])
+        for label in labels[wrong].unique().tolist():
+            rows = (wrong & (labels == label)).nonzero().flatten()
+            draws = [run.generator("redraw", attempt, row, device="cpu") for row in rows.tolist()]
+            x0 = reverse(prior, labels[rows], rows % per_class, draws, config, hook)
+            pixels[rows] = to_bytes(prior, x0, data.resolution, labels[rows])
+            images[rows] = pixels[rows].float() / 127.5 - 1
+    return replace(drawn, images=pixels), wrong_counts
 
 
 class InformationGuidance:
@@ -132,7 +147,7 @@ class InformationGuidance:
         """`logits` classifies what the prior diffuses; `real_KK` are real-data centroids; `variance` is that
         of the training data within classes, per element."""
         self.settings, self.logits, self.prior, self.variance = settings, logits, prior, variance
-        self.through_denoiser = settings.gradient is Gradient.exact
+        self.through_denoiser = settings.gradient == "exact"
         self.real_KK = real_KK
         self.sums_KK = torch.zeros_like(real_KK)
         self.counts_K = torch.zeros(len(real_KK), device=real_KK.device)
@@ -174,7 +189,7 @@ class InformationGuidance:
     @torch.no_grad()
     def takes_for_another(self, images_BCHW: Tensor, labels_B: Tensor) -> Tensor:
         """Which final images, in [-1, 1], the classifier gives another label: bool (B,)."""
-        parts = [self._log_q(self.prior.from_pixels(some)).argmax(1) for some in images_BCHW.split(250)]
+        parts = [self._log_q(self.prior.from_pixels(batch)).argmax(1) for batch in images_BCHW.split(250)]
         return torch.cat(parts) != labels_B
 
     def forget(self) -> None:
@@ -183,20 +198,20 @@ class InformationGuidance:
         self.counts_K.zero_()
 
     def _log_q(self, x: Tensor) -> Tensor:
-        seen = x if self.prior.latent else x.clamp(-BOX, BOX)
-        return (self.logits(seen).float() / self.settings.temperature).log_softmax(1)
+        inputs = x if self.prior.latent else x.clamp(-BOX, BOX)
+        return (self.logits(inputs).float() / self.settings.temperature).log_softmax(1)
 
     def _centroid(self, log_q: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Centroids (K, K), and 1 for each class whose term counts: one image alone has no context in its own
         set."""
-        kind, classes = self.settings.centroid, len(self.real_KK)
-        if kind is Centroid.real:
+        source, classes = self.settings.centroid, len(self.real_KK)
+        if source == "real":
             return self.real_KK, torch.ones_like(self.counts_K)
         here = torch.bincount(labels, minlength=classes)
         counts = self.counts_K + here
         total = self.sums_KK + centroids(log_q, labels) * here[:, None]
         synthetic = total / counts.clamp_min(1)[:, None]
-        if kind is Centroid.mixture:
+        if source == "mixture":
             return (synthetic + self.real_KK) / 2, torch.ones_like(self.counts_K)
         return synthetic, (counts > 1).to(log_q.dtype)
 

@@ -26,15 +26,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill_bench.contract import Work
 from distill_bench.generative.load import load_prior, prior_parts
 from distill_bench.generative.process import Prediction
 from distill_bench.generative.training import denoising_loss, drop_labels, flat_adamw, unit_images
 from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.data import ImageDataset
     from distill_bench.generative.prior import Prior
+    from distill_bench.groups import GeneratorConfig
+    from distill_bench.run import Run
 
 __all__ = [
     "Memory",
@@ -42,7 +43,6 @@ __all__ = [
     "closest_match",
     "trainable_parameters",
     "tuned_prior",
-    "tuning_work",
     "variance_bound",
     "worst_match",
 ]
@@ -50,7 +50,7 @@ __all__ = [
 PUBLISHED_ITERATIONS = 12_000
 
 
-class Settings(Protocol):
+class MinimaxTuning(Protocol):
     """What fine-tuning needs of a method's Config."""
 
     iterations: int
@@ -180,34 +180,25 @@ def _scaled(module: nn.Module, width: int) -> None:
     module.register_forward_hook(lambda owner, _, output: output * owner.gamma.to(output.dtype))
 
 
-def tuned_prior(ctx: Context, cfg: Settings) -> Prior:
-    """The run's prior after fine-tuning, frozen; made once for all seeds and set sizes, and cached.
+def tuned_prior(run: Run, data: ImageDataset, config: GeneratorConfig, cfg: MinimaxTuning) -> Prior:
+    """The prior of `config` after fine-tuning, frozen; made once for all seeds and set sizes, and cached.
 
     No iterations: the prior as it is.
     """
-    prior = load_prior(ctx)
+    prior = load_prior(run, data, config)
     if not cfg.iterations:
         return prior
     parameters = trainable_parameters(prior.network, cfg.trainable.name == "difffit")
-    saved = ctx.cache.get(
-        "minimax", _parts(ctx, cfg), lambda: {"weights": _tune(ctx, prior, parameters, cfg)}
-    )
-    ctx.folder.forget(
-        "checkpoint-minimax.safetensors"
-    )  # another tuning in this run must not go on from this one
+
+    def make(part: Run) -> dict[str, Any]:
+        return {"weights": _tune(part, data, prior, config, parameters, cfg)}
+
+    saved = run.cached("minimax", _parts(data, config, cfg), make)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(saved["weights"][name])
     prior.network.requires_grad_(False)
     return prior
-
-
-def tuning_work(ctx: Context, cfg: Settings) -> list[Work]:
-    """The fine-tuning, unless it is there."""
-    if not cfg.iterations or ctx.cache.path("minimax", _parts(ctx, cfg)).exists():
-        return []
-    what = f"{cfg.iterations} steps x {cfg.batch} images of fine-tuning"
-    return [Work(name="minimax", what=what, generator_images=3.0 * cfg.iterations * cfg.batch)]
 
 
 def average_decay(ema: float, iterations: int) -> float:
@@ -241,37 +232,41 @@ def variance_bound(alpha_bars: Tensor, t: Tensor, x0: Tensor, x0h: Tensor, varia
     return (0.5 * (ratio.exp() - 1 - ratio + error * torch.exp(-log_variance))).mean() / math.log(2)
 
 
-def _parts(ctx: Context, cfg: Settings) -> dict[str, Any]:
+def _parts(data: ImageDataset, config: GeneratorConfig, cfg: MinimaxTuning) -> dict[str, Any]:
     """What the tuned weights depend on, as JSON for a cache key."""
     keys = ("iterations", "lr", "batch", "lambda_r", "lambda_d", "memory", "ema")
-    config = ctx.generator_config
     return {
-        "prior": prior_parts(ctx),
+        "prior": prior_parts(data, config),
         "settings": {key: getattr(cfg, key) for key in keys},
         "trainable": cfg.trainable.name,
         "label_drop": config.label_drop,
         "min_snr": config.min_snr,
-        "flips": _flips(ctx),
+        "flips": _flips(data),
     }
 
 
 def _tune(
-    ctx: Context, prior: Prior, parameters: dict[str, nn.Parameter], cfg: Settings
+    run: Run,
+    data: ImageDataset,
+    prior: Prior,
+    config: GeneratorConfig,
+    parameters: dict[str, nn.Parameter],
+    cfg: MinimaxTuning,
 ) -> dict[str, Tensor]:
     """The running mean of the tuned parameters; resumable.
 
-    1. Draw a batch of real images (uniformly, our choice); of latents a sample of the autoencoder's posterior.
+    1. Draw a batch of real images (uniformly, our choice); latents are sampled from their posteriors.
     2. L_simple at uniform times with labels dropped, which gives x0h of each image.
     3. Both criteria against the memories, by the images' own classes, dropped or not.
     4. Then append the batch to the memories; step; average.
 
     Dropout of the network stays off (our choice: the prior is tuned as it is sampled).
     """
-    data, elements = ctx.dataset, math.prod(prior.shape)
+    elements = math.prod(prior.shape)
     weights, optimiser = flat_adamw(nn.ParameterList(parameters.values()), cfg.lr)
     optimiser.param_groups[0]["betas"] = (0.9, 0.999)
     average, decay = weights.detach().clone(), average_decay(cfg.ema, cfg.iterations)
-    real, pseudo = (Memory(data.num_classes, cfg.memory, elements).to(ctx.device) for _ in range(2))
+    real, pseudo = (Memory(data.num_classes, cfg.memory, elements).to(run.device) for _ in range(2))
     state = {
         **optimiser.state[weights],
         "weights": weights,
@@ -279,12 +274,10 @@ def _tune(
         "real": real,
         "pseudo": pseudo,
     }
-    for step in ctx.loop("minimax", cfg.iterations, state):
-        draws = generator(
-            0, "minimax", step, device=ctx.device
-        )  # one tuned prior for all seeds, as there is one prior
-        x0, labels = _real_batch(ctx, prior, cfg.batch, draws)
-        simple, x0h = _simple_loss(ctx, prior, x0, labels, draws)
+    for step in run.loop("minimax", cfg.iterations, state):
+        draws = generator(0, "minimax", step, device=run.device)  # seed 0: one tuned prior for all seeds
+        x0, labels = _real_batch(data, prior, cfg.batch, draws)
+        simple, x0h = _simple_loss(prior, config, x0, labels, draws)
         x0_BD, x0h_BD = x0.flatten(1), x0h.flatten(1)
         worst, closest = worst_match(x0h_BD, labels, real), closest_match(x0h_BD, labels, pseudo)
         loss = simple + cfg.lambda_r * worst + cfg.lambda_d * closest
@@ -295,48 +288,47 @@ def _tune(
         weights.grad.zero_()  # type: ignore[union-attr]
         average.lerp_(weights.detach(), 1 - decay)
         parts = {"simple": simple.detach(), "worst_match": worst.detach(), "closest_match": closest.detach()}
-        ctx.log("minimax", step, loss=loss.detach(), **parts)
+        run.log("minimax", step, loss=loss.detach(), **parts)
     with torch.no_grad():
         weights.copy_(average)
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
 
-def _real_batch(ctx: Context, prior: Prior, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+def _real_batch(data: ImageDataset, prior: Prior, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """Real x_0 (B, C, H, W) in the prior's space, mirrored at random where the data set's labels allow, and
     classes."""
-    data = ctx.dataset
-    indices = torch.randint(len(data.train), (size,), generator=draws, device=ctx.device)
-    images = unit_images(data, indices.to(data.train.labels.device)).to(ctx.device)
-    if _flips(ctx):
-        mirrored = torch.rand(size, 1, 1, 1, generator=draws, device=ctx.device) < 0.5
+    indices = torch.randint(len(data.train), (size,), generator=draws, device=draws.device)
+    images = unit_images(data, indices)
+    if _flips(data):
+        mirrored = torch.rand(size, 1, 1, 1, generator=draws, device=draws.device) < 0.5
         images = torch.where(mirrored, images.flip(3), images)
     x0 = prior.autoencoder.encode(images, draws) if prior.latent else images
-    return x0, data.train.labels[indices].to(ctx.device)
+    return x0, data.train.labels[indices]
 
 
 def _simple_loss(
-    ctx: Context, prior: Prior, x0: Tensor, labels: Tensor, draws: torch.Generator
+    prior: Prior, config: GeneratorConfig, x0: Tensor, labels: Tensor, draws: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """The loss with which the prior was trained, labels dropped, and x0h (B, C, H, W), both with gradients.
 
     A prior that predicts the noise (DiT) has the unweighted loss, and the term for its variance if that is
     learned.
     """
-    config, asked = ctx.generator_config, []
+    calls = []
 
     def network(x_t: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        asked.append((t, prior.raw(x_t, t, labels)))
-        return asked[0][1]
+        calls.append((t, prior.raw(x_t, t, labels)))
+        return calls[0][1]
 
     gamma = math.inf if prior.prediction is Prediction.epsilon else config.min_snr
-    seen = drop_labels(labels, prior.null, config.label_drop, draws)
-    with torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.device.type == "cuda"):
-        loss, x0h = denoising_loss(network, prior.prediction, prior.alpha_bars, x0, seen, gamma, draws)
+    labels = drop_labels(labels, prior.null, config.label_drop, draws)
+    with torch.autocast(x0.device.type, torch.bfloat16, enabled=x0.device.type == "cuda"):
+        loss, x0h = denoising_loss(network, prior.prediction, prior.alpha_bars, x0, labels, gamma, draws)
     if prior.learned_variance:
-        t, output = asked[0]
+        t, output = calls[0]
         loss = loss + variance_bound(prior.alpha_bars, t, x0, x0h, output[:, x0.shape[1] :])
     return loss, x0h
 
 
-def _flips(ctx: Context) -> bool:
-    return "flip" in ctx.dataset.augmentation.split("_")
+def _flips(data: ImageDataset) -> bool:
+    return "flip" in data.augmentation.split("_")

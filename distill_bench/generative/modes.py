@@ -17,9 +17,11 @@ from distill_bench.generative.training import unit_images
 from distill_bench.seeding import derive
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.data import ImageDataset
     from distill_bench.generative.prior import Prior
     from distill_bench.generative.sampling import Step
+    from distill_bench.groups import GeneratorConfig
+    from distill_bench.run import Run
 
 __all__ = ["ModeGuidance", "class_modes", "cluster_means"]
 
@@ -54,39 +56,38 @@ class ModeGuidance:
         """Nothing is kept."""
 
 
-def class_modes(ctx: Context, prior: Prior) -> Tensor:
-    """(K, IPC, C, H, W) centroids of k-means, k = IPC, on all training images of a class; cached.
+def class_modes(
+    run: Run, data: ImageDataset, prior: Prior, config: GeneratorConfig, per_class: int
+) -> Tensor:
+    """(K, M, C, H, W) centroids of k-means, M = `per_class`, on all training images of a class; cached.
 
-    In the prior's space: pixels in [-1, 1], or the means of the autoencoder's posteriors (our choice; not
-    samples). UserError for more modes than a class has images.
+    In the space of `prior`, which is that of `config`: pixels in [-1, 1], or the means of the autoencoder's
+    posteriors (our choice; not samples). UserError for more modes than a class has images.
     """
-    data, count = ctx.dataset, ctx.ipc.images_per_class
     smallest = data.train.smallest_class
-    require(
-        count <= smallest, "ipc.images_per_class", count, f"at most {smallest}: one mode an image, by k-means"
-    )
-    space: Any = prior_parts(ctx) if prior.latent else "pixels"  # pixels are the same for every prior
-    parts = {"data": data.fingerprint, "space": space, "modes": count, "seed": ctx.seed}
-    saved = ctx.cache.get("modes", parts, lambda: {"modes": _cluster(ctx, prior)})
-    ctx.folder.forget("checkpoint-modes.safetensors")  # other modes in this run must not go on from these
-    return saved["modes"].to(ctx.device)
+    allowed = f"at most {smallest}: one mode an image, by k-means"
+    require(per_class <= smallest, "ipc.images_per_class", per_class, allowed)
+    space: Any = prior_parts(data, config) if prior.latent else "pixels"  # the same for every prior of pixels
+    parts = {"data": data.fingerprint, "space": space, "modes": per_class, "seed": run.seed}
+    saved = run.cached("modes", parts, lambda part: {"modes": _cluster(part, data, prior, per_class)})
+    modes: Tensor = saved["modes"].to(run.device)
+    return modes
 
 
-def _cluster(ctx: Context, prior: Prior) -> Tensor:
-    data = ctx.dataset
-    modes = torch.zeros(data.num_classes, ctx.ipc.images_per_class, *prior.shape)
+def _cluster(run: Run, data: ImageDataset, prior: Prior, per_class: int) -> Tensor:
+    modes = torch.zeros(data.num_classes, per_class, *prior.shape)
     sizes = data.train.class_counts.tolist()
-    for k in ctx.loop("modes", data.num_classes, {"modes": modes}):
+    for k in run.loop("modes", data.num_classes, {"modes": modes}):
         members = data.train.class_indices[k, : sizes[k]]
-        encoded_ND = torch.cat([_encoded(ctx, prior, some) for some in members.split(BATCH)]).flatten(1)
-        means = cluster_means(encoded_ND, modes.shape[1], derive(ctx.seed, "modes", k))
+        encoded_ND = torch.cat([_encoded(data, prior, batch) for batch in members.split(BATCH)]).flatten(1)
+        means = cluster_means(encoded_ND, per_class, derive(run.seed, "modes", k))
         modes[k] = means.view(-1, *prior.shape)
     return modes
 
 
 @torch.no_grad()
-def _encoded(ctx: Context, prior: Prior, indices: Tensor) -> Tensor:
-    return prior.from_pixels(unit_images(ctx.dataset, indices).to(ctx.device)).float().cpu()
+def _encoded(data: ImageDataset, prior: Prior, indices: Tensor) -> Tensor:
+    return prior.from_pixels(unit_images(data, indices)).float().cpu()
 
 
 def cluster_means(x_ND: Tensor, count: int, seed: int) -> Tensor:
@@ -94,5 +95,5 @@ def cluster_means(x_ND: Tensor, count: int, seed: int) -> Tensor:
 
     In double precision, so that the order in which threads add does not show in the result.
     """
-    found = KMeans(count, n_init=1, random_state=seed % 2**32).fit(x_ND.double().numpy())
-    return torch.from_numpy(found.cluster_centers_).float()
+    clusters = KMeans(count, n_init=1, random_state=seed % 2**32).fit(x_ND.double().numpy())
+    return torch.from_numpy(clusters.cluster_centers_).float()

@@ -16,14 +16,15 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from distill_bench.contract import SyntheticSet, Work
 from distill_bench.errors import UserError
 from distill_bench.generative.prior import Prior
 from distill_bench.generative.process import STEPS, betas
 from distill_bench.groups import GeneratorConfig, Sampler, Variance
+from distill_bench.products import SyntheticSet, synthetic_set
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.data import ImageDataset
+    from distill_bench.run import Run
 
 __all__ = [
     "CLASS_CHUNK",
@@ -32,7 +33,6 @@ __all__ = [
     "chunks",
     "draw_set",
     "reverse",
-    "sampling_work",
     "solver",
     "to_bytes",
 ]
@@ -72,39 +72,38 @@ class Hook(Protocol):
         ...
 
 
-def draw_set(ctx: Context, prior: Prior, hook: Hook | None = None) -> SyntheticSet:
-    """IPC images of every class, as 8-bit pixels, normalised; resumable after each batch."""
-    data, config, per_class = ctx.dataset, ctx.generator_config, ctx.ipc.images_per_class
-    side, total = data.resolution, data.num_classes * per_class
-    pixels = torch.zeros(total, data.channels, side, side, dtype=torch.uint8, device=ctx.device)
-    batches = chunks(data.num_classes, per_class, config.sampling_batch)
-    told = 0  # batches that the hook knows of
+def draw_set(
+    run: Run,
+    data: ImageDataset,
+    prior: Prior,
+    config: GeneratorConfig,
+    per_class: int,
+    hook: Hook | None = None,
+) -> SyntheticSet:
+    """`per_class` images of every class of `data`, as uint8 pixels; resumable after each batch.
 
-    for part in ctx.loop("sample", len(batches), {"pixels": pixels}):
-        for rows in batches[told:part] if hook is not None else []:  # of an earlier attempt
+    A run draws at most one set of each size: an interrupted drawing is known by the sizes of set and batch.
+    """
+    side, total = data.resolution, data.num_classes * per_class
+    pixels = torch.zeros(total, data.channels, side, side, dtype=torch.uint8, device=run.device)
+    batches = chunks(data.num_classes, per_class, config.sampling_batch)
+    reported = 0  # batches whose images the hook has seen
+    name = f"sample-{per_class}-by-{config.sampling_batch}"
+    for part in run.loop(name, len(batches), {"pixels": pixels}):
+        for rows in batches[reported:part] if hook is not None else []:  # of an earlier attempt
             assert hook is not None
-            hook.finished(pixels[rows].float() / 127.5 - 1, rows.to(ctx.device) // per_class)
+            hook.finished(pixels[rows].float() / 127.5 - 1, rows.to(run.device) // per_class)
         rows = batches[part]
         labels, places = rows // per_class, rows % per_class
         draws = [
-            ctx.generator("sample", int(k), int(j), device="cpu") for k, j in zip(labels, places, strict=True)
+            run.generator("sample", int(k), int(j), device="cpu") for k, j in zip(labels, places, strict=True)
         ]
-        x0 = reverse(prior, labels.to(ctx.device), places.to(ctx.device), draws, config, hook)
-        pixels[rows.to(ctx.device)] = to_bytes(prior, x0, side, labels)
+        x0 = reverse(prior, labels.to(run.device), places.to(run.device), draws, config, hook)
+        pixels[rows.to(run.device)] = to_bytes(prior, x0, side, labels)
         if hook is not None:
-            hook.finished(pixels[rows.to(ctx.device)].float() / 127.5 - 1, labels.to(ctx.device))
-        told = part + 1
-    labels = torch.arange(data.num_classes, device=ctx.device).repeat_interleave(per_class)
-    return SyntheticSet(data.transform.forward(pixels), labels)
-
-
-def sampling_work(ctx: Context, factor: float = 1.0) -> Work:
-    """Drawing the set: images through the network, `factor` times those of plain sampling."""
-    config, count = ctx.generator_config, ctx.dataset.num_classes * ctx.ipc.images_per_class
-    branches = 1 if config.cfg in (0, 1) else 2
-    what = f"{count} images x {config.sampling_steps} steps x {branches} passes"
-    images = factor * count * config.sampling_steps * branches
-    return Work(name="sample", what=what, generator_images=images)
+            hook.finished(pixels[rows.to(run.device)].float() / 127.5 - 1, labels.to(run.device))
+        reported = part + 1
+    return synthetic_set(data, pixels)
 
 
 def chunks(num_classes: int, per_class: int, batch: int) -> list[Tensor]:
@@ -114,11 +113,11 @@ def chunks(num_classes: int, per_class: int, batch: int) -> list[Tensor]:
     `batch`.
     """
     pieces = torch.arange(num_classes * per_class).view(num_classes, per_class).split(CLASS_CHUNK, dim=1)
-    found = []
+    batches = []
     for piece in pieces:
         together = max(1, batch // piece.shape[1])
-        found += [classes.flatten() for classes in piece.split(together)]
-    return found
+        batches += [classes.flatten() for classes in piece.split(together)]
+    return batches
 
 
 @torch.no_grad()
@@ -204,15 +203,15 @@ def _denoised(
         x0h, _, variance = prior.predict_with_variance(x_t, t_B, labels, config.cfg)
         return x0h, variance
     with torch.set_grad_enabled(hook.through_denoiser):
-        seen = x_t.detach().requires_grad_(hook.through_denoiser)
-        x0h, eps, variance = prior.predict_with_variance(seen, t_B, labels, config.cfg)
+        x_t = x_t.detach().requires_grad_(hook.through_denoiser)
+        x0h, eps, variance = prior.predict_with_variance(x_t, t_B, labels, config.cfg)
     std, weight = _posterior(prior, times, index) if config.sampler is Sampler.ddpm else (0.0, 1.0)
     step = Step(
         index=index,
         count=len(times),
         t=t,
         alpha_bar=prior.alpha_bars_list[t],
-        x_t=seen,
+        x_t=x_t,
         x0h=x0h,
         eps=eps,
         labels=labels,
@@ -222,9 +221,8 @@ def _denoised(
     )
     with torch.enable_grad():
         corrected = hook(step)
-    return (
-        x0h if corrected is None else corrected
-    ).detach(), variance if variance is None else variance.detach()
+    guided = x0h if corrected is None else corrected
+    return guided.detach(), None if variance is None else variance.detach()
 
 
 def _posterior(prior: Prior, times: list[int], index: int) -> tuple[float, float]:

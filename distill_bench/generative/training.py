@@ -30,8 +30,9 @@ from distill_bench.generative.process import (
 from distill_bench.seeding import derive, generator
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
     from distill_bench.data import ImageDataset
+    from distill_bench.groups import GeneratorConfig
+    from distill_bench.run import Run
 
 __all__ = [
     "denoising_loss",
@@ -42,7 +43,6 @@ __all__ = [
     "rate",
     "schedule",
     "train_denoiser",
-    "training_images",
     "unit_images",
 ]
 
@@ -96,31 +96,30 @@ def ema_decay(step: int) -> float:
     return min(0.999 if step < 50_000 else 0.9999, (1 + step) / (10 + step))
 
 
-def train_denoiser(ctx: Context, preset: Preset) -> dict[str, Any]:
+def train_denoiser(run: Run, data: ImageDataset, config: GeneratorConfig, preset: Preset) -> dict[str, Any]:
     """The averaged weights of a network trained from scratch, and how far its training came; resumable.
 
     The loop counts slices of the budget, so that its progress is right whether steps or time end it.
     """
-    data, config = ctx.dataset, ctx.generator_config
-    net = new_network(preset, ctx).train()
-    alpha_bars = schedule(data.resolution).to(ctx.device)
+    net = new_network(preset, data).to(run.device).train()
+    alpha_bars = schedule(data.resolution).to(run.device)
     weights, optimiser = flat_adamw(net, preset.lr)
     average = weights.detach().clone()
     state: dict[str, Any] = {**optimiser.state[weights], "weights": weights, "average": average}
     state |= {"taken": 0, "seconds": 0.0, "loss": 0.0}
     flips = "flip" in data.augmentation.split("_")
-    bf16 = torch.autocast(ctx.device.type, torch.bfloat16, enabled=ctx.device.type == "cuda")
+    bf16 = torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda")
     slices = min(SLICES, preset.steps)
 
     def share() -> float:
         return max(state["taken"] / preset.steps, state["seconds"] / preset.seconds)
 
     def train_step() -> Tensor:
-        draws = generator(0, "prior", state["taken"], device=ctx.device)
-        indices = torch.randint(len(data.train), (preset.batch,), generator=draws, device=ctx.device)
-        x0 = unit_images(data, indices.to(data.train.labels.device)).to(ctx.device)
+        draws = generator(0, "prior", state["taken"], device=run.device)
+        indices = torch.randint(len(data.train), (preset.batch,), generator=draws, device=run.device)
+        x0 = unit_images(data, indices)
         if flips:
-            mirrored = torch.rand(len(x0), 1, 1, 1, generator=draws, device=ctx.device) < 0.5
+            mirrored = torch.rand(len(x0), 1, 1, 1, generator=draws, device=run.device) < 0.5
             x0 = torch.where(mirrored, x0.flip(3), x0)
         labels = drop_labels(data.train.labels[indices], data.num_classes, config.label_drop, draws)
         with bf16:
@@ -133,11 +132,11 @@ def train_denoiser(ctx: Context, preset: Preset) -> dict[str, Any]:
         average.lerp_(weights.detach(), 1 - ema_decay(state["taken"]))
         return loss.detach()
 
-    for part in ctx.loop("prior", slices, state):
+    for part in run.loop("prior", slices, state):
         clock = time.monotonic()
         while share() < (part + 1) / slices:
             loss = train_step()
-            ctx.log("prior", state["taken"], loss=loss)
+            run.log("prior", state["taken"], loss=loss)
             state["taken"] += 1
             now = time.monotonic()
             state["seconds"], clock = state["seconds"] + now - clock, now
@@ -153,27 +152,18 @@ def schedule(resolution: int) -> Tensor:
     return shifted(cosine(), resolution)
 
 
-def training_images(preset: Preset) -> float:
-    """Images through the network in a training that steps end, passes back included."""
-    return 3.0 * preset.steps * preset.batch
-
-
-def new_network(preset: Preset, ctx: Context) -> nn.Module:
-    """A fresh network on the run's device, the same for every seed of a run: all runs share one prior."""
-    data = ctx.dataset
+def new_network(preset: Preset, data: ImageDataset) -> nn.Module:
+    """A fresh network for the images of `data`, on the CPU; the same for every seed: all runs share one
+    prior."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(0, "prior weights"))
         shape = (data.channels, data.resolution, data.resolution)
-        return build_network(preset, shape, data.num_classes).to(ctx.device)
+        return build_network(preset, shape, data.num_classes)
 
 
 def flat_adamw(net: nn.Module, lr: float) -> tuple[nn.Parameter, torch.optim.AdamW]:
     """The network's parameters as one, of which they are views (their gradients too), and AdamW for it."""
-    weights = nn.Parameter(models.flatten_parameters(net))
-    weights.grad = torch.zeros_like(weights)
-    for parameter in net.parameters():
-        at = slice(parameter.storage_offset(), parameter.storage_offset() + parameter.numel())
-        parameter.grad = weights.grad[at].view(parameter.shape)
+    weights = models.flat_parameter(net)
     optimiser = torch.optim.AdamW([weights], lr=lr, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     zeros = {"exp_avg": torch.zeros_like(weights), "exp_avg_sq": torch.zeros_like(weights)}
     optimiser.state[weights] = {

@@ -15,7 +15,6 @@ from distill_bench.groups.dataset import DatasetConfig, Statistics
 from distill_bench.groups.generator import GeneratorConfig, GeneratorKind, Sampler, Variance
 from distill_bench.groups.group import Group, plain
 from distill_bench.groups.ipc import IpcConfig
-from distill_bench.groups.legacy import Centroid, Gradient  # noqa: F401
 from distill_bench.groups.mixture import MixtureConfig, MixtureKind
 from distill_bench.groups.profile import ProfileConfig
 from distill_bench.groups.protocol import Augmentation, Batching, Labels, Optimiser, ProtocolConfig, Schedule
@@ -57,6 +56,6 @@ def _class_of(file: Path) -> type:
 GROUPS: dict[str, type] = {
     file.stem: _class_of(file)
     for file in sorted(Path(__file__).parent.glob("*.py"))
-    if file.stem not in ("__init__", "group", "legacy")
+    if file.stem not in ("__init__", "group")
 }
 """Every group's class by the group's name."""

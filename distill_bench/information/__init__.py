@@ -2,7 +2,7 @@
 estimator."""
 
 from distill_bench.information.audit import measure
-from distill_bench.information.estimator import Estimator, EstimatorSettings, estimator_parts, train_estimator
+from distill_bench.information.estimator import Estimator, EstimatorSettings, train_estimator
 from distill_bench.information.measures import (
     centroids,
     cmi,
@@ -20,7 +20,6 @@ __all__ = [
     "centroids",
     "cmi",
     "divergence",
-    "estimator_parts",
     "log_likelihood",
     "measure",
     "ncmi",

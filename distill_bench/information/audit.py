@@ -38,7 +38,7 @@ def measure(net: Callable[..., Any], images: Tensor, labels: Tensor, num_classes
     `net(images, features=True)` gives an embedding and logits; it should be in evaluation mode, and should
     not have had a part in making the images.
     """
-    parts = [net(some, features=True) for some in images.split(250)]
+    parts = [net(batch, features=True) for batch in images.split(250)]
     logits = torch.cat([part.logits for part in parts]).double()[:, :num_classes]
     log_q = logits.log_softmax(1)
     embeddings = torch.cat([part.embedding.flatten(1) for part in parts])

@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from distill_bench import augment, data, models
+from distill_bench import augment, models
+from distill_bench.data import hold_out
 from distill_bench.groups import Norm, StudentConfig
 from distill_bench.information.loss import mcmi_loss
 from distill_bench.information.measures import centroids, cmi, log_likelihood
 from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.data import ImageDataset
+    from distill_bench.run import Run
 
-__all__ = ["Estimator", "EstimatorSettings", "best_round", "estimator_parts", "train_estimator"]
+__all__ = ["Estimator", "EstimatorSettings", "best_round", "train_estimator"]
 
 ROUNDS = 20  # validations, and refreshments of the centroids
 NOISE = 0.2  # largest standard deviation of the noise on the inputs, so that blurred images are in range
 BATCH, LR, MOMENTUM, DECAY = 64, 0.05, 0.9, 5e-4  # SGD of the released MCMI code, cosine to 0
-HELD = 50  # training images of a class, at most a tenth, on which the weights are chosen; as many for the centroids
+HELD = 50  # training images of a class, at most a tenth, that choose the weights; as many for the centroids
 POINT = 0.5  # % of accuracy that a likelier set of weights may lose against the most accurate one
 
 
@@ -49,7 +51,8 @@ class Estimator:
 
 
 def train_estimator(
-    ctx: Context,
+    run: Run,
+    data: ImageDataset,
     settings: EstimatorSettings,
     shape: tuple[int, int, int],
     encode: Callable[[Tensor], Tensor],
@@ -59,21 +62,20 @@ def train_estimator(
 
     `encode` takes images in [-1, 1] to what it classifies, of `shape`; `space` says, as JSON, what that is.
     The loss is cross-entropy for the first 80 % of the steps, then MCMI's, with centroids refreshed each
-    twentieth of the training. Kept are the weights of the best held-out log-likelihood among those within
-    half a point of the best held-out accuracy, with the information term if any: more information must not be
-    bought with errors.
+    twentieth of the training. The result has the weights of the best held-out log-likelihood among those
+    within half a point of the best held-out accuracy, with the information term if any: more information must
+    not be bought with errors.
     """
-    parts = estimator_parts(ctx, settings, space)
-    saved = ctx.cache.get("estimator", parts, lambda: _train(ctx, settings, shape, encode))
-    net = _network(ctx, settings.width, shape)
+    parts = {
+        "settings": asdict(settings),
+        "data": data.fingerprint,
+        "space": space,
+        "augmentation": _families(data),
+    }
+    saved = run.cached("estimator", parts, lambda part: _train(part, data, settings, shape, encode))
+    net = _network(data, settings.width, shape).to(run.device)
     net.load_state_dict(saved["weights"])
-    return Estimator(net.eval().requires_grad_(False), saved["centroids"].to(ctx.device), saved["record"])
-
-
-def estimator_parts(ctx: Context, settings: EstimatorSettings, space: dict[str, Any]) -> dict[str, Any]:
-    """What an estimator depends on, as JSON for a cache key."""
-    parts = {"settings": asdict(settings), "data": ctx.dataset.fingerprint, "space": space}
-    return {**parts, "augmentation": _families(ctx)}
+    return Estimator(net.eval().requires_grad_(False), saved["centroids"].to(run.device), saved["record"])
 
 
 def best_round(scores: list[dict[str, float]], first: int = 0) -> int:
@@ -89,98 +91,100 @@ def best_round(scores: list[dict[str, float]], first: int = 0) -> int:
 
 
 def _train(
-    ctx: Context, settings: EstimatorSettings, shape: tuple[int, int, int], encode: Callable[[Tensor], Tensor]
+    run: Run,
+    data: ImageDataset,
+    settings: EstimatorSettings,
+    shape: tuple[int, int, int],
+    encode: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
-    images, train = ctx.dataset, ctx.dataset.train
-    held = max(1, min(HELD, train.smallest_class // 10))
-    kept_N, held_N = data.hold_out(train, held, generator(0, "estimator split", device=ctx.device))
-    net = _network(ctx, settings.width, shape).train()
-    models.reinitialise(net, generator(0, "estimator weights", device=ctx.device))
+    train, rounds = data.train, min(ROUNDS, settings.steps)
+    informed = math.ceil(settings.plain * rounds) if settings.weight else rounds  # first round with the term
+    held_out = max(1, min(HELD, train.smallest_class // 10))
+    rest_N, held_N = hold_out(train, held_out, generator(0, "estimator split", device=run.device))
+    net = _network(data, settings.width, shape).to(run.device).train()
+    models.reinitialise(net, generator(0, "estimator weights", device=run.device))
     optimiser = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
     for parameter in net.parameters():
         optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     momenta = {f"momentum {i}": s["momentum_buffer"] for i, s in enumerate(optimiser.state.values())}
-    rounds = min(ROUNDS, settings.steps)
-    informed = (
-        math.ceil(settings.plain * rounds) if settings.weight else rounds
-    )  # the first round with the term
-    kept = {
+    history = {
         f"rounds {name}": value.new_zeros(rounds, *value.shape) for name, value in net.state_dict().items()
     }
-    state: dict[str, Any] = {"net": net, **momenta, **kept, "scores": []}
+    state: dict[str, Any] = {"net": net, **momenta, **history, "scores": []}
 
     def look(indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and labels of training images."""
         net.eval()
         with torch.no_grad():
-            parts = [net(encode(_unit(images, some))) for some in indices.split(250)]
+            logits = [net(encode(_signed(data, batch))) for batch in indices.split(250)]
         net.train()
-        return torch.cat(parts).log_softmax(1), train.labels[indices]
+        return torch.cat(logits).log_softmax(1), train.labels[indices]
 
-    for part in ctx.loop("estimator", rounds, state):
+    def fresh_centroids(round_: int | str) -> Tensor:
+        draws = generator(0, "estimator centroids", round_)
+        indices = train.sample_per_class(min(HELD, train.smallest_class), draws)
+        return centroids(*look(indices.flatten().to(run.device)))
+
+    for part in run.loop("estimator", rounds, state):
         first, last = part * settings.steps // rounds, (part + 1) * settings.steps // rounds
-        fixed = None
-        if part >= informed:
-            some = train.sample_per_class(
-                min(HELD, train.smallest_class), generator(0, "estimator centroids", part)
-            )
-            fixed = centroids(*look(some.flatten().to(ctx.device)))
-        for step, inputs, labels in _batches(ctx, kept_N, encode, first, last):
+        fixed = fresh_centroids(part) if part >= informed else None
+        for step, inputs, labels in _batches(data, rest_N, encode, first, last):
             optimiser.param_groups[0]["lr"] = LR * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
             loss = mcmi_loss(net(inputs), labels, fixed, settings.weight)
             optimiser.zero_grad(set_to_none=False)
             loss.backward()
             optimiser.step()
-            ctx.log("estimator", step, loss=loss.detach())
-        log_q, labels = look(held_N)
-        score = {
-            "accuracy": 100 * float((log_q.argmax(1) == labels).float().mean()),
-            "log_likelihood": float(log_likelihood(log_q, labels)),
-            "cmi": max(0.0, float(cmi(log_q, labels))),
-        }
-        state["scores"] = [*state["scores"], score]
+            run.log("estimator", step, loss=loss.detach())
+        state["scores"] = [*state["scores"], _score(*look(held_N))]
         for name, value in net.state_dict().items():
-            kept[f"rounds {name}"][part].copy_(value)
-    chosen = best_round(state["scores"], informed)
-    net.load_state_dict({name: kept[f"rounds {name}"][chosen] for name in net.state_dict()})
-    some = train.sample_per_class(
-        min(HELD, train.smallest_class), generator(0, "estimator centroids", "final")
-    )
-    log_q, labels = look(some.flatten().to(ctx.device))
+            history[f"rounds {name}"][part].copy_(value)
+    best = best_round(state["scores"], informed)
+    net.load_state_dict({name: history[f"rounds {name}"][best] for name in net.state_dict()})
     return {
         "weights": net.state_dict(),
-        "centroids": centroids(log_q, labels),
-        "record": state["scores"][chosen],
+        "centroids": fresh_centroids("final"),
+        "record": state["scores"][best],
+    }
+
+
+def _score(log_q: Tensor, labels: Tensor) -> dict[str, float]:
+    """How good predictions of held-out images are, and how much they carry."""
+    return {
+        "accuracy": 100 * float((log_q.argmax(1) == labels).float().mean()),
+        "log_likelihood": float(log_likelihood(log_q, labels)),
+        "cmi": max(0.0, float(cmi(log_q, labels))),
     }
 
 
 def _batches(
-    ctx: Context, kept_N: Tensor, encode: Callable[[Tensor], Tensor], first: int, last: int
+    data: ImageDataset, rest_N: Tensor, encode: Callable[[Tensor], Tensor], first: int, last: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """(step, noisy augmented inputs, labels) of the steps first .. last-1; each follows from its step."""
-    families = _families(ctx)
+    families, device = _families(data), rest_N.device
     for step in range(first, last):
-        draws = generator(0, "estimator", step, device=ctx.device)
-        indices = kept_N[torch.randint(len(kept_N), (BATCH,), generator=draws, device=ctx.device)]
-        images = _unit(ctx.dataset, indices)
+        draws = generator(0, "estimator", step, device=device)
+        indices = rest_N[torch.randint(len(rest_N), (BATCH,), generator=draws, device=device)]
+        images = _signed(data, indices)
         if families:
-            drawn = augment.draw(families, 1, BATCH, generator(0, "estimator families", step), draws)
-            images = augment.apply(drawn, images[None])[0]
+            draw = augment.draw(families, 1, BATCH, generator(0, "estimator families", step), draws)
+            images = augment.apply(draw, images[None])[0]
         inputs = encode(images)
-        sigma = NOISE * torch.rand(BATCH, 1, 1, 1, generator=draws, device=ctx.device)
-        noise = torch.randn(inputs.shape, generator=draws, device=ctx.device)
-        yield step, inputs + sigma * noise, ctx.dataset.train.labels[indices]
+        sigma = NOISE * torch.rand(BATCH, 1, 1, 1, generator=draws, device=device)
+        noise = torch.randn(inputs.shape, generator=draws, device=device)
+        yield step, inputs + sigma * noise, data.train.labels[indices]
 
 
-def _families(ctx: Context) -> str:
-    """Of the families that keep the data set's labels, those of ordinary training."""
-    return "_".join(family for family in ctx.dataset.augmentation.split("_") if family in ("crop", "flip"))
+def _families(data: ImageDataset) -> str:
+    """Of the families that preserve the data set's labels, those of ordinary training."""
+    return "_".join(family for family in data.augmentation.split("_") if family in ("crop", "flip"))
 
 
-def _unit(images: Any, indices: Tensor) -> Tensor:
-    return images.transform.inverse(images.train.images(indices)) * 2 - 1
+def _signed(data: ImageDataset, indices: Tensor) -> Tensor:
+    """Training images (B, C, H, W) at `indices`, in [-1, 1]."""
+    return data.transform.inverse(data.train.images(indices)) * 2 - 1
 
 
-def _network(ctx: Context, width: int, shape: tuple[int, int, int]) -> nn.Module:
+def _network(data: ImageDataset, width: int, shape: tuple[int, int, int]) -> nn.Module:
+    """The classifier, on the CPU."""
     student = StudentConfig(name="convnet", width=width, norm=Norm.group)
-    net = models.build(student, channels=shape[0], num_classes=ctx.dataset.num_classes, resolution=shape[1])
-    return net.to(ctx.device)
+    return models.build(student, channels=shape[0], num_classes=data.num_classes, resolution=shape[1])

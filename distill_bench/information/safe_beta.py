@@ -14,7 +14,8 @@ def safe_beta(centroid_K: Tensor, label: int) -> float:
     r"""The largest b for which r(q) = log q_y + b KL(q || R) is greatest at q = e_y, for a fixed centroid R >
     0.
 
-    .. math:: b^*(R) = \min_p \frac{-\log p}{p \log\frac{p}{R_y} + (1-p) \log\frac{1-p}{R_m} - \log\frac{1}{R_y}}
+    .. math:: b^*(R) = \min_p
+        \frac{-\log p}{p \log\frac{p}{R_y} + (1-p) \log\frac{1-p}{R_m} - \log\frac{1}{R_y}}
 
     over p in (0, 1) where the denominator is positive, R_m the smallest entry but y's: KL is convex, so at a
     given q_y = p it is greatest with the rest on the rarest class. Infinite where no p is found. On a grid of

@@ -3,8 +3,7 @@ pass."""
 
 from distill_bench.generative.latent.build import build_generator
 from distill_bench.generative.latent.generator import LatentGenerator, Recipe, update_average, weights_digest
-from distill_bench.generative.latent.load import drawing_seconds, load_latent, read_latent, save_latent
-from distill_bench.generative.latent.pretrain import pretraining_work
+from distill_bench.generative.latent.load import load_latent, read_latent, save_latent
 from distill_bench.generative.latent.sampling import class_noise, draw_images
 
 __all__ = [
@@ -13,9 +12,7 @@ __all__ = [
     "build_generator",
     "class_noise",
     "draw_images",
-    "drawing_seconds",
     "load_latent",
-    "pretraining_work",
     "read_latent",
     "save_latent",
     "update_average",

@@ -84,7 +84,8 @@ def negative_bound(
 ) -> Tensor:
     r"""The negative evidence bound per pixel, up to a constant, with Gaussian noise on the pixels.
 
-    .. math:: \frac{1}{2 \sigma^2} \overline{(x - \hat x)^2} + \frac{1}{n} \operatorname{KL}(q(z|x,y) \| N(0, I))
+    .. math:: \frac{1}{2 \sigma^2} \overline{(x - \hat x)^2}
+        + \frac{1}{n} \operatorname{KL}(q(z|x,y) \| N(0, I))
 
     n pixels an image. A large :math:`\sigma^2` leaves little in the latent vector: blurred images, whose
     class is clear. A small one gives sharp reconstructions and draws of no class, as codes then fill little

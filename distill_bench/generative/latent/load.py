@@ -10,24 +10,25 @@ from distill_bench.errors import UserError, require
 from distill_bench.files import Damaged, load_tensors, save_tensors
 from distill_bench.generative.latent.build import build_generator
 from distill_bench.generative.latent.generator import LatentGenerator, Recipe
-from distill_bench.generative.latent.pretrain import planned_recipe, pretrained, seconds_per_image
+from distill_bench.generative.latent.pretrain import pretrained
 
 if TYPE_CHECKING:
-    from distill_bench.contract import Context
+    from distill_bench.data import ImageDataset
+    from distill_bench.groups import GeneratorConfig
+    from distill_bench.run import Run
 
-__all__ = ["drawing_seconds", "load_latent", "read_latent", "save_latent"]
+__all__ = ["load_latent", "read_latent", "save_latent"]
 
 KINDS = ("cvae", "cgan", "biggan")
 ABOUT = {"content": "latent generator"}
 
 
-def load_latent(ctx: Context) -> LatentGenerator:
-    """The generator of `ctx.generator_config`, on the device, frozen and in evaluation mode.
+def load_latent(run: Run, data: ImageDataset, config: GeneratorConfig) -> LatentGenerator:
+    """The generator that `config` names, on the run's device, frozen and in evaluation mode.
 
-    From `generator.path` if it is given, else trained on the run's training set and cached. UserError for a
-    kind that has no latent vector, and for a file that is missing, damaged, or made for other images.
+    From `generator.path` if it is given, else trained on the training set of `data` and cached. UserError
+    for a kind that has no latent vector, and for a file that is missing, damaged, or made for other images.
     """
-    config = ctx.generator_config
     if config.kind.value not in KINDS:
         allowed = "generator=cvae, small_cgan, biggan or checkpoint"
         raise UserError(
@@ -36,17 +37,10 @@ def load_latent(ctx: Context) -> LatentGenerator:
     require(
         bool(config.path) or config.name != "checkpoint", "generator.path", config.path or "(empty)", "a file"
     )
-    found = read_latent(Path(config.path)) if config.path else pretrained(ctx)
+    generator = read_latent(Path(config.path)) if config.path else pretrained(run, data, config)
     if config.path:
-        _check(found.recipe, ctx)
-    return found.to(ctx.device).eval().requires_grad_(False)
-
-
-def drawing_seconds(ctx: Context) -> float:
-    """The time of one image drawn by such a generator, trained or not, on the run's device: measured now."""
-    path = ctx.generator_config.path
-    generator = read_latent(Path(path)) if path else build_generator(planned_recipe(ctx))
-    return seconds_per_image(generator.to(ctx.device))
+        _check(generator.recipe, data, config)
+    return generator.to(run.device).eval().requires_grad_(False)
 
 
 def save_latent(path: Path, generator: LatentGenerator) -> None:
@@ -59,19 +53,18 @@ def read_latent(path: Path) -> LatentGenerator:
     """The generator of such a file, on the CPU. UserError for a file that is missing, damaged or not one."""
     try:
         tree = load_tensors(path, ABOUT)
-        found = build_generator(Recipe(**tree["recipe"]))
-        found.load_state_dict(tree["weights"])
+        generator = build_generator(Recipe(**tree["recipe"]))
+        generator.load_state_dict(tree["weights"])
     except FileNotFoundError:
         raise UserError(f"generator.path={path}: there is no such file") from None
     except (Damaged, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"generator.path={path}: not a whole generator of this program ({reason})") from None
-    return found
+    return generator
 
 
-def _check(recipe: Recipe, ctx: Context) -> None:
+def _check(recipe: Recipe, data: ImageDataset, config: GeneratorConfig) -> None:
     """UserError unless a file's generator is of the kind asked for and draws images like the run's."""
-    data, config = ctx.dataset, ctx.generator_config
     wanted = Recipe(
         kind=config.kind.value,
         noise=recipe.noise,

@@ -30,5 +30,5 @@ def draw_images(generator: LatentGenerator, noise_KMD: torch.Tensor, batch: int)
     device = next(generator.parameters()).device
     labels = torch.arange(num_classes, device=device).repeat_interleave(count)
     pieces = zip(noise_KMD.to(device).flatten(0, 1).split(batch), labels.split(batch), strict=True)
-    images = torch.cat([generator(z, some) for z, some in pieces])
+    images = torch.cat([generator(z, y) for z, y in pieces])
     return images.unflatten(0, (num_classes, count))

@@ -23,16 +23,21 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from distill_bench import augment, matching, models, seeding, training
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench import augment, matching, models, products, seeding, training
+from distill_bench.context import Context
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
+from distill_bench.groups import GeneratorConfig, IpcConfig, ProtocolConfig, StudentConfig
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from distill_bench.data import ImageDataset
     from distill_bench.generative.latent import LatentGenerator
     from distill_bench.models import Features
+    from distill_bench.products import SyntheticSet
+    from distill_bench.run import Run
 
 __all__ = [
     "INFO",
@@ -43,7 +48,6 @@ __all__ = [
     "network_pool",
     "prediction_loss",
     "run",
-    "work",
 ]
 
 FEW_CLASSES = 20  # up to which a step takes all classes
@@ -95,15 +99,20 @@ class Config:
             require(getattr(self, key) >= 0, f"method.{key}", getattr(self, key), ">= 0")
         for key in ("batch_real", "pool_size"):
             require(getattr(self, key) >= 1, f"method.{key}", getattr(self, key), ">= 1")
-        some = self.embedding_weight + self.prediction_weight > 0
-        require(some, "method.(embedding_weight, prediction_weight)", "(0, 0)", "> 0 in one at least")
+        fits = self.embedding_weight + self.prediction_weight > 0
+        require(fits, "method.(embedding_weight, prediction_weight)", "(0, 0)", "> 0 in one at least")
+
+
+def _distils(cfg: Config) -> bool:
+    return cfg.distil and cfg.iterations > 0
 
 
 INFO = MethodInfo(
     task="dataset_distillation",
     paper="Data-to-Model Distillation: Data-Efficient Learning Framework, ECCV 2024, arXiv 2411.12841",
     summary="distils into a generator's parameters; any number of images is then drawn from it",
-    uses=("dataset", "ipc", "student", "protocol", "generator"),
+    uses=("dataset", "ipc", "generator"),
+    uses_when={"student": _distils, "protocol": _distils},  # for the pool
 )
 
 
@@ -118,42 +127,21 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """
     from distill_bench.generative import latent
 
-    generator = latent.load_latent(ctx)
-    if cfg.distil and cfg.iterations:
-        generator = _distilled(ctx, cfg, generator)
-    num_classes, per_class = ctx.dataset.num_classes, ctx.ipc.images_per_class
-    noise = latent.class_noise(ctx.seed, num_classes, per_class, generator.noise)
-    images = latent.draw_images(generator, noise, ctx.generator_config.sampling_batch).flatten(0, 1)
-    labels = torch.arange(num_classes, device=ctx.device).repeat_interleave(per_class)
-    file = ctx.folder.path / "generator.safetensors"
+    data, config = ctx.dataset, ctx.group(GeneratorConfig)
+    generator = latent.load_latent(ctx, data, config)
+    if _distils(cfg):
+        student, protocol = ctx.group(StudentConfig), ctx.group(ProtocolConfig)
+        generator = distilled_generator(ctx, data, student, protocol, cfg, generator)
+    noise = latent.class_noise(
+        ctx.seed, data.num_classes, ctx.group(IpcConfig).images_per_class, generator.noise
+    )
+    images = latent.draw_images(generator, noise, config.sampling_batch)
+    file = ctx.folder / "generator.safetensors"
     latent.save_latent(file, generator)
     storage = Measure(name="storage", values=[file.stat().st_size / 1e6])
-    return SyntheticSet(_seen(ctx, images), labels, (storage,), {"generator": file.name})
-
-
-def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The training of the generator and of the pool, and the distillation: what is not in the cache."""
-    from distill_bench.generative import latent
-
-    before = latent.pretraining_work(ctx)
-    if not (cfg.distil and cfg.iterations):
-        return before
-    if (
-        not before
-        and ctx.cache.path("distilled_generator", _parts(ctx, cfg, latent.load_latent(ctx))).exists()
-    ):
-        return []
-    if not ctx.cache.path("network_pool", _pool_parts(ctx, cfg)).exists():
-        batch = ctx.protocol.batch_size
-        what = f"{cfg.pool_size} networks, 0 to {cfg.pool_steps} steps x {batch} images"
-        before.append(Work(name="pool", what=what, student_images=3.0 * batch * sum(_stages(cfg))))
-    images = _classes_per_step(ctx, cfg) * cfg.batch_real
-    what = f"{cfg.iterations} steps x {images} real and generated images"
-    seconds = 3 * cfg.iterations * images * latent.drawing_seconds(ctx)
-    return [
-        *before,
-        Work(name="distil", what=what, student_images=4.0 * cfg.iterations * images, seconds=seconds),
-    ]
+    return products.synthetic_set(
+        data, _normalised(data, images.flatten(0, 1)), measures=(storage,), artifacts={"generator": file.name}
+    )
 
 
 def embeddings(features: Features, power: float) -> list[Tensor]:
@@ -205,27 +193,39 @@ def objective(
     return {"loss": torch.stack(terms).sum(), "embedding": embedding, "prediction": prediction}
 
 
-def _distilled(ctx: Context, cfg: Config, start: LatentGenerator) -> LatentGenerator:
+def distilled_generator(
+    run: Run,
+    data: ImageDataset,
+    student: StudentConfig,
+    protocol: ProtocolConfig,
+    cfg: Config,
+    start: LatentGenerator,
+) -> LatentGenerator:
     """The generator after distillation, from the cache if any IPC has asked for it before."""
-    weights = ctx.cache.get("distilled_generator", _parts(ctx, cfg, start), lambda: _distil(ctx, cfg, start))
-    return _copy(start, weights, ctx)
-
-
-def _parts(ctx: Context, cfg: Config, start: LatentGenerator) -> dict[str, Any]:
-    """What the distilled generator depends on: all but IPC and the evaluation."""
     from distill_bench.generative import latent
 
-    settings = {key: getattr(value, "name", value) for key, value in asdict(cfg).items() if key != "distil"}
-    return {
-        "method": settings,
+    fields = {key: getattr(value, "name", value) for key, value in asdict(cfg).items() if key != "distil"}
+    parts = {
+        "method": fields,
         "generator": latent.weights_digest(start),
-        "data": ctx.dataset.fingerprint,
-        "seed": ctx.seed,
-        **training.student_parts(ctx),
+        "data": data.fingerprint,
+        "seed": run.seed,
+        **training.student_parts(data, student, protocol),
     }
+    weights = run.cached(
+        "distilled_generator", parts, lambda part: _distil(part, data, student, protocol, cfg, start)
+    )
+    return _copy(start, weights, run.device)
 
 
-def _distil(ctx: Context, cfg: Config, start: LatentGenerator) -> dict[str, Tensor]:
+def _distil(
+    run: Run,
+    data: ImageDataset,
+    student: StudentConfig,
+    protocol: ProtocolConfig,
+    cfg: Config,
+    start: LatentGenerator,
+) -> dict[str, Tensor]:
     """The averaged weights of the distilled generator.
 
     1. Draw a network from the pool, and classes; n real images of each, and n latent vectors.
@@ -234,39 +234,42 @@ def _distil(ctx: Context, cfg: Config, start: LatentGenerator) -> dict[str, Tens
     """
     from distill_bench.generative import latent
 
-    generator, average = (_copy(start, start.state_dict(), ctx) for _ in range(2))
+    generator, average = (_copy(start, start.state_dict(), run.device) for _ in range(2))
     generator.requires_grad_(True)
     rate = cfg.lr_generator or (1e-3 if start.recipe.kind == "cvae" else 1e-4)
     optimiser = torch.optim.Adam(generator.parameters(), lr=rate, betas=BETAS)
-    pool, net = network_pool(ctx, cfg), _network(ctx).eval().requires_grad_(False)
+    pool = network_pool(run, data, student, protocol, cfg)
+    net = models.for_data(student, data).to(run.device).eval().requires_grad_(False)
 
     state = {"generator": generator, "average": average, "optimiser": optimiser}
-    for step in ctx.loop("distil", cfg.iterations, state):
-        net.load_state_dict(pool[_pick(ctx, step, len(pool))])
-        losses = _losses(ctx, cfg, generator, net, step)
+    for step in run.loop("distil", cfg.iterations, state):
+        net.load_state_dict(pool[_pick(run, step, len(pool))])
+        losses = _losses(run, data, cfg, generator, net, step)
         optimiser.zero_grad()
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(generator.parameters(), CLIP)
         optimiser.step()
         latent.update_average(average, generator, step, cfg.average)
-        ctx.log("distil", step, **{name: value.detach() for name, value in losses.items()})
+        run.log("distil", step, **{name: value.detach() for name, value in losses.items()})
     return average.state_dict()
 
 
 def _losses(
-    ctx: Context, cfg: Config, generator: LatentGenerator, net: nn.Module, step: int
+    run: Run, data: ImageDataset, cfg: Config, generator: LatentGenerator, net: nn.Module, step: int
 ) -> dict[str, Tensor]:
     """The terms of one step, on fresh real images and latent vectors."""
-    train, n = ctx.dataset.train, cfg.batch_real
-    draws = ctx.generator("distil", step)
-    classes = _classes(ctx, cfg, step)
-    same = _siamese(ctx, cfg, step, len(classes), draws)
+    train, n = data.train, cfg.batch_real
+    draws = run.generator("distil", step)
+    classes = _classes(run, data, cfg, step)
+    strategy = data.augmentation if cfg.augment else ""
+    same = augment.siamese(strategy, len(classes), run.generator("augment", step, device="cpu"), draws)
+    every = slice(0, len(classes))
     with torch.no_grad():
         images = train.images(train.sample_per_class(n, draws)[classes].flatten())
-        real = _observed(net, same(images.unflatten(0, (-1, n))), cfg.power)
-    noise = torch.randn(len(classes) * n, generator.noise, generator=draws, device=ctx.device)
-    images = _seen(ctx, generator(noise, classes.repeat_interleave(n)))
-    return objective(real, _observed(net, same(images.unflatten(0, (-1, n))), cfg.power), cfg)
+        real = _observed(net, same(images.unflatten(0, (-1, n)), every), cfg.power)
+    noise = torch.randn(len(classes) * n, generator.noise, generator=draws, device=run.device)
+    images = _normalised(data, generator(noise, classes.repeat_interleave(n)))
+    return objective(real, _observed(net, same(images.unflatten(0, (-1, n)), every), cfg.power), cfg)
 
 
 def _observed(net: nn.Module, images_KNCHW: Tensor, power: float) -> tuple[list[Tensor], Tensor]:
@@ -282,46 +285,39 @@ def _observed(net: nn.Module, images_KNCHW: Tensor, power: float) -> tuple[list[
     return joined[:-1], joined[-1]
 
 
-def _siamese(ctx: Context, cfg: Config, step: int, rows: int, draws: torch.Generator) -> Any:
-    """The augmentation of this step: (K, n, C, H, W) in and out, one set of parameters per class."""
-    strategy = ctx.dataset.augmentation if cfg.augment else ""
-    if not strategy:
-        return lambda images: images
-    draw = augment.draw(strategy, rows, 1, ctx.generator("augment", step, device="cpu"), draws)
-    return lambda images: augment.apply(draw, images)
-
-
-def _classes(ctx: Context, cfg: Config, step: int) -> Tensor:
+def _classes(run: Run, data: ImageDataset, cfg: Config, step: int) -> Tensor:
     """The classes of a step: all, or a random subset, over which the mean stays unbiased."""
-    total, count = ctx.dataset.num_classes, _classes_per_step(ctx, cfg)
+    total = data.num_classes
+    count = min(total, cfg.classes_per_step or (total if total <= FEW_CLASSES else SUBSET))
     if count == total:
-        return torch.arange(total, device=ctx.device)
-    order = torch.randperm(total, generator=ctx.generator("classes", step, device="cpu"))
-    return order[:count].sort().values.to(ctx.device)
+        return torch.arange(total, device=run.device)
+    order = torch.randperm(total, generator=run.generator("classes", step, device="cpu"))
+    return order[:count].sort().values.to(run.device)
 
 
-def _classes_per_step(ctx: Context, cfg: Config) -> int:
-    total = ctx.dataset.num_classes
-    return min(total, cfg.classes_per_step or (total if total <= FEW_CLASSES else SUBSET))
+def _pick(run: Run, step: int, count: int) -> int:
+    return int(torch.randint(count, (), generator=run.generator("pool", step, device="cpu")))
 
 
-def _pick(ctx: Context, step: int, count: int) -> int:
-    return int(torch.randint(count, (), generator=ctx.generator("pool", step, device="cpu")))
+def network_pool(
+    run: Run, data: ImageDataset, student: StudentConfig, protocol: ProtocolConfig, cfg: Config
+) -> list[dict[str, Tensor]]:
+    """Weights of M networks like the student, at stages of training from none to `pool_steps`; cached.
 
-
-def network_pool(ctx: Context, cfg: Config) -> list[dict[str, Tensor]]:
-    """Weights of M networks like the run's student, at stages of training from none to `pool_steps`; cached.
-
-    The first is as initialised, the last trained to the end, the others stop at random steps. By SGD as in
-    the protocol, at its first rate. All seeds and all IPC share the pool, as they share the networks of the
-    ceiling.
+    The first is as initialised, the last trained to the end, the others stop at random steps. They are
+    trained by the SGD of networks of the whole training set, at its first rate. All seeds and all IPC share
+    the pool, as they share the networks of the ceiling.
     """
+    recipe = protocol.full_data()
 
-    def make() -> dict[str, Any]:
-        return {"weights": [_trained(ctx, i, steps) for i, steps in enumerate(_stages(cfg))]}
+    def make(part: Run) -> dict[str, Any]:
+        stages = enumerate(_stages(cfg))
+        return {"weights": [_trained(part, data, student, recipe, i, steps) for i, steps in stages]}
 
-    saved = ctx.cache.get("network_pool", _pool_parts(ctx, cfg), make)["weights"]
-    return [{name: value.to(ctx.device) for name, value in weights.items()} for weights in saved]
+    parts = {"size": cfg.pool_size, "steps": cfg.pool_steps, "data": data.fingerprint}
+    parts |= training.student_parts(data, student, protocol)
+    pool = run.cached("network_pool", parts, make)["weights"]
+    return [{name: value.to(run.device) for name, value in weights.items()} for weights in pool]
 
 
 def _stages(cfg: Config) -> list[int]:
@@ -332,23 +328,19 @@ def _stages(cfg: Config) -> list[int]:
     return stages
 
 
-def _pool_parts(ctx: Context, cfg: Config) -> dict[str, Any]:
-    pool = {"size": cfg.pool_size, "steps": cfg.pool_steps}
-    return {**pool, "data": ctx.dataset.fingerprint, **training.student_parts(ctx)}
-
-
-def _trained(ctx: Context, index: int, steps: int) -> dict[str, Tensor]:
+def _trained(
+    run: Run, data: ImageDataset, student: StudentConfig, recipe: ProtocolConfig, index: int, steps: int
+) -> dict[str, Tensor]:
     """The weights of network `index` of the pool after `steps` steps on random training batches."""
-    data, protocol = ctx.dataset, ctx.protocol
-    net = _network(ctx).train()
-    models.reinitialise(net, seeding.generator(0, "pool", index, device=ctx.device))
+    net = models.for_data(student, data).to(run.device).train()
+    models.reinitialise(net, seeding.generator(0, "pool", index, device=run.device))
     optimiser = torch.optim.SGD(
-        net.parameters(), lr=protocol.lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay
+        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
-    strategy = data.augmentation if protocol.augment else ""
-    for step in ctx.loop(f"pool-{index}", steps, {"net": net, "optimiser": optimiser}):
-        draws = seeding.generator(0, "pool", index, step, device=ctx.device)
-        indices = torch.randint(len(data.train), (protocol.batch_size,), generator=draws, device=ctx.device)
+    strategy = data.augmentation if recipe.augment else ""
+    for step in run.loop(f"pool-{index}", steps, {"net": net, "optimiser": optimiser}):
+        draws = seeding.generator(0, "pool", index, step, device=run.device)
+        indices = torch.randint(len(data.train), (recipe.batch_size,), generator=draws, device=run.device)
         images = data.train.images(indices)
         if strategy:
             families = seeding.generator(0, "pool families", index, step)
@@ -357,27 +349,19 @@ def _trained(ctx: Context, index: int, steps: int) -> dict[str, Tensor]:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        ctx.log(f"pool-{index}", step, loss=loss.detach())
+        run.log(f"pool-{index}", step, loss=loss.detach())
     return net.state_dict()
 
 
-def _network(ctx: Context) -> Any:
-    data = ctx.dataset
-    net = models.build(
-        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
-    )
-    return net.to(ctx.device)
-
-
-def _copy(like: LatentGenerator, weights: dict[str, Tensor], ctx: Context) -> LatentGenerator:
+def _copy(like: LatentGenerator, weights: dict[str, Tensor], device: torch.device) -> LatentGenerator:
     """A generator of its own with these weights, frozen and in evaluation mode."""
     from distill_bench.generative import latent
 
-    found = latent.build_generator(like.recipe)
-    found.load_state_dict(weights)
-    return found.to(ctx.device).eval().requires_grad_(False)
+    copy = latent.build_generator(like.recipe)
+    copy.load_state_dict(weights)
+    return copy.to(device).eval().requires_grad_(False)
 
 
-def _seen(ctx: Context, images: Tensor) -> Tensor:
-    """Images in [-1, 1] as networks see them; differentiable."""
-    return ctx.dataset.transform.forward_unit((images + 1) / 2)
+def _normalised(data: ImageDataset, images: Tensor) -> Tensor:
+    """Images in [-1, 1] as networks learn from them; differentiable."""
+    return data.transform.forward_unit((images + 1) / 2)

@@ -9,11 +9,17 @@ here, our choice.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from distill_bench import generative
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench.context import Context
+from distill_bench.contract import MethodInfo
+from distill_bench.groups import GeneratorConfig, IpcConfig
 
-__all__ = ["INFO", "Config", "run", "work"]
+if TYPE_CHECKING:
+    from distill_bench.products import SyntheticSet
+
+__all__ = ["INFO", "Config", "run"]
 
 
 @dataclass(kw_only=True)
@@ -27,15 +33,12 @@ INFO = MethodInfo(
     task="dataset_distillation",
     paper="baseline",
     summary="samples of a class-conditional diffusion model",
-    uses=("dataset", "ipc", "student", "protocol", "generator"),
+    uses=("dataset", "ipc", "generator"),
 )
 
 
 def run(ctx: Context, _cfg: Config) -> SyntheticSet:
     """Draw IPC images of each class from p(x | y) with classifier-free guidance of weight `generator.cfg`."""
-    return generative.draw_set(ctx, generative.load_prior(ctx))
-
-
-def work(ctx: Context, _cfg: Config) -> list[Work]:
-    """Training the generator, if it is not there, and sampling it."""
-    return [*generative.prior_work(ctx), generative.sampling_work(ctx)]
+    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
+    prior = generative.load_prior(ctx, ctx.dataset, config)
+    return generative.draw_set(ctx, ctx.dataset, prior, config, per_class)

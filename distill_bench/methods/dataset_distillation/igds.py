@@ -17,23 +17,41 @@ below.
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from distill_bench import generative, information
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench.context import Context
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import UserError, require
-from distill_bench.groups import Centroid, GeneratorKind, Gradient
+from distill_bench.groups import GeneratorConfig, IpcConfig
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
     from distill_bench.generative import InformationGuidance, Prior
-    from distill_bench.information import Estimator, EstimatorSettings
+    from distill_bench.information import Estimator
+    from distill_bench.products import SyntheticSet
 
-__all__ = ["INFO", "Config", "beta_at", "run", "work"]
+__all__ = ["INFO", "Centroid", "Config", "Gradient", "beta_at", "run"]
+
+
+class Centroid(Enum):
+    """The distribution from which a class's predictions are to differ."""
+
+    synthetic = "synthetic"  # that of the set being made: the term is the set's own CMI
+    real = "real"  # that of real images: an upper bound of it, which can be raised at the cost of labels
+    mixture = "mixture"  # the mean of both
+
+
+class Gradient(Enum):
+    """How the reward's gradient reaches x_t."""
+
+    shrunk = "shrunk"  # stopped at x0h; the denoiser's Jacobian as for an isotropic Gaussian prior
+    naive = "naive"  # stopped at x0h, over sqrt(ab): overshoots at high noise
+    exact = "exact"  # through the denoiser
 
 
 @dataclass(kw_only=True)
@@ -42,36 +60,28 @@ class Config:
 
     name: str = "igds"
     guidance_scale: float = 2.0  # s, >= 0; 0: plain sampling. 5 for latents of a DiT
-    beta: Any = (
-        "log"  # weight of the context: a number, a table {ipc: beta}, or log: beta0 log(ipc) / log(50)
-    )
+    beta: Any = "log"  # weight of the context: a number, a table {ipc: beta}, or log: beta0 log n / log 50
     beta0: float = 1.0  # beta at 50 images per class
     likelihood: float = 1.0  # weight of log q(y|x), >= 0; 0: context alone
     centroid: Centroid = Centroid.synthetic  # synthetic | real | mixture
     allow_unsafe_beta: bool = False  # with a real centroid: also values that reward wrong labels
-    gradient: Gradient = (
-        Gradient.shrunk
-    )  # shrunk | naive | exact (through the denoiser, three times the cost)
+    gradient: Gradient = Gradient.shrunk  # shrunk | naive | exact (three times the cost)
     trust: float = 0.2  # rho, a correction's largest length over that of eps; 0: no bound
-    window: list[float] = field(
-        default_factory=lambda: [0.0, 1.0]
-    )  # shares of the reverse process; latents: 0.1, 0.7
+    window: list[float] = field(default_factory=lambda: [0.0, 1.0])
+    """Shares of the reverse process between which guidance acts; for latents 0.1, 0.7."""
     temperature: float = 1.0  # of q, > 0; 1 with centroids of real images
-    reject: int = 0  # times that an image which q takes for another class is drawn anew, at most; 0: it stays
+    reject: int = 0  # times that an image which q takes for another class is drawn anew, at most
     estimator_steps: int = 6000  # SGD steps of the classifier, 64 images each
     estimator_width: int = 64  # channels of its ConvNet
-    information_weight: float = (
-        0.15  # lambda of its information term, the typical value of the ICLR 2024 scripts
-    )
+    information_weight: float = 0.15  # lambda of its information term; typical of the ICLR 2024 scripts
 
     def __post_init__(self) -> None:
         for key in ("guidance_scale", "beta0", "likelihood", "trust", "information_weight"):
             require(getattr(self, key) >= 0, f"method.{key}", getattr(self, key), ">= 0")
         require(self.temperature > 0, "method.temperature", self.temperature, "> 0")
         plain = self.centroid is Centroid.synthetic or self.temperature == 1
-        reason = (
-            f"1 with method.centroid={self.centroid.name}: centroids of real images are of plain predictions"
-        )
+        condition = f"1 with method.centroid={self.centroid.name}"
+        reason = f"{condition}: centroids of real images are of plain predictions"
         require(plain, "method.temperature", self.temperature, reason)
         require(self.reject >= 0, "method.reject", self.reject, ">= 0")
         require(self.estimator_steps >= 1, "method.estimator_steps", self.estimator_steps, ">= 1")
@@ -84,9 +94,10 @@ class Config:
 
 INFO = MethodInfo(
     task="dataset_distillation",
-    paper="Information-Guided Diffusion Sampling for Dataset Distillation, NeurIPS 2025 workshop, arXiv 2507.04619",
+    paper="Information-Guided Diffusion Sampling for Dataset Distillation, NeurIPS 2025 workshop, "
+    "arXiv 2507.04619",
     summary="diffusion samples guided towards prototype and contextual information",
-    uses=("dataset", "ipc", "student", "protocol", "generator"),
+    uses=("dataset", "ipc", "generator"),
 )
 
 
@@ -112,88 +123,57 @@ def beta_at(cfg: Config, images_per_class: int) -> float:
 
 
 def run(ctx: Context, cfg: Config) -> SyntheticSet:
-    """Sample the prior with the guided score, the images of a class (up to 64) in lock-step: they see one
+    r"""Sample the prior with the guided score, the images of a class (up to 64) in lock-step: they see one
     another.
 
-    .. math:: e \\leftarrow e - \\sqrt{1 - ab_t}\\, s\\, \\nabla [\\log q(y|x) + \\beta KL(q \\| Q_y)](\\hat x_0)
+    .. math:: e \leftarrow e - \sqrt{1 - ab_t}\, s\, \nabla [\log q(y|x) + \beta KL(q \| Q_y)](\hat x_0)
     """
-    prior = generative.load_prior(ctx)
+    data, config, per_class = ctx.dataset, ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
+    prior = generative.load_prior(ctx, data, config)
     if not cfg.guidance_scale:
-        return generative.draw_set(ctx, prior)
+        return generative.draw_set(ctx, data, prior, config, per_class)
     estimator = _estimator(ctx, cfg, prior)
     hook = _guidance(ctx, cfg, prior, estimator)
-    made = generative.draw_set(ctx, prior, hook)
+    drawn = generative.draw_set(ctx, data, prior, config, per_class, hook)
     if cfg.reject:
-        made, wrong = generative.redraw_wrong(ctx, prior, hook, made, cfg.reject)
-        told = ", ".join(map(str, wrong))
-        print(
-            f"igds: of {len(made.labels)} images these many were taken for another class: {told}",
-            file=sys.stderr,
-        )
+        drawn, wrong = generative.redraw_wrong(ctx, data, prior, config, hook, drawn, cfg.reject)
+        counts = ", ".join(map(str, wrong))
+        ctx.say(f"igds: of {len(drawn)} images these many were taken for another class: {counts}")
     if int(hook.skipped):
-        print(
-            f"igds: {int(hook.skipped)} gradients were not finite and left out", file=sys.stderr, flush=True
-        )
-    return SyntheticSet(made.images, made.labels, measures=_measures(ctx, prior, estimator, made))
-
-
-def work(ctx: Context, cfg: Config) -> list[Work]:
-    """The prior, the estimator unless it is there, and sampling, with a pass forward and back through the
-    estimator."""
-    if not cfg.guidance_scale:
-        return [*generative.prior_work(ctx), generative.sampling_work(ctx)]
-    known = ctx.cache.path(
-        "estimator", information.estimator_parts(ctx, _settings(cfg), _space(ctx))
-    ).exists()
-    images = 3.0 * cfg.estimator_steps * 64
-    classifier = Work(
-        name="estimator", what=f"{cfg.estimator_steps} steps x 64 images", student_images=images
-    )
-    sampling = generative.sampling_work(ctx, 3.0 if cfg.gradient is Gradient.exact else 1.0)
-    share = cfg.window[1] - cfg.window[0]
-    steps = share * ctx.generator_config.sampling_steps * ctx.dataset.num_classes * ctx.ipc.images_per_class
-    return [
-        *generative.prior_work(ctx),
-        *([] if known else [classifier]),
-        replace(sampling, student_images=3.0 * steps),
-    ]
-
-
-def _settings(cfg: Config) -> EstimatorSettings:
-    return information.EstimatorSettings(
-        steps=cfg.estimator_steps, width=cfg.estimator_width, weight=cfg.information_weight
-    )
-
-
-def _space(ctx: Context) -> dict[str, Any]:
-    """What the estimator classifies: pixels, or latents (which saves the way back through the decoder)."""
-    return {"latent": generative.prior_parts(ctx) if ctx.generator_config.kind is GeneratorKind.dit else None}
+        ctx.say(f"igds: {int(hook.skipped)} gradients were not finite and left out")
+    return replace(drawn, measures=_measures(ctx, prior, estimator, drawn))
 
 
 def _estimator(ctx: Context, cfg: Config, prior: Prior) -> Estimator:
-    """q(y | x), on what the prior diffuses."""
-    return information.train_estimator(ctx, _settings(cfg), prior.shape, prior.from_pixels, _space(ctx))
+    """q(y | x), on what the prior diffuses: pixels, or latents (which saves the way back through the
+    decoder)."""
+    settings = information.EstimatorSettings(
+        steps=cfg.estimator_steps, width=cfg.estimator_width, weight=cfg.information_weight
+    )
+    parts = generative.prior_parts(ctx.dataset, ctx.group(GeneratorConfig)) if prior.latent else None
+    space = {"latent": parts}
+    return information.train_estimator(ctx, ctx.dataset, settings, prior.shape, prior.from_pixels, space)
 
 
 def _guidance(ctx: Context, cfg: Config, prior: Prior, estimator: Estimator) -> InformationGuidance:
-    beta = beta_at(cfg, ctx.ipc.images_per_class)
+    beta = beta_at(cfg, ctx.group(IpcConfig).images_per_class)
     if cfg.centroid is Centroid.real and beta and not cfg.allow_unsafe_beta:
-        beta = _safe(cfg, beta, estimator.centroids)
+        beta = _safe(ctx, cfg, beta, estimator.centroids)
     settings = generative.GuidanceSettings(
         scale=cfg.guidance_scale,
         beta=beta,
         likelihood=cfg.likelihood,
-        centroid=cfg.centroid,
-        gradient=cfg.gradient,
+        centroid=cfg.centroid.value,
+        gradient=cfg.gradient.value,
         trust=cfg.trust,
         window=(cfg.window[0], cfg.window[1]),
         temperature=cfg.temperature,
     )
-    variance = generative.within_class_variance(ctx, prior)
+    variance = generative.within_class_variance(ctx, ctx.dataset, prior, ctx.group(GeneratorConfig))
     return generative.InformationGuidance(settings, estimator.net, prior, estimator.centroids, variance)
 
 
-def _safe(cfg: Config, beta: float, centroids: torch.Tensor) -> float:
+def _safe(ctx: Context, cfg: Config, beta: float, centroids: torch.Tensor) -> float:
     """`beta` if no class's real centroid makes it reward a wrong label; else an error, or the bound for the
     formula."""
     clamped = centroids.clamp_min(1e-2 / len(centroids))
@@ -202,19 +182,18 @@ def _safe(cfg: Config, beta: float, centroids: torch.Tensor) -> float:
     if beta <= bound:
         return beta
     if cfg.beta == "log":
-        print(
-            f"igds: beta {beta:.3g} is lowered to {bound:.3g}, its bound with real centroids", file=sys.stderr
-        )
+        ctx.say(f"igds: beta {beta:.3g} is lowered to {bound:.3g}, its bound with real centroids")
         return bound
     reason = f"at most {bound:.3g} with method.centroid=real, beyond which a wrong label scores best"
     raise UserError(f"method.beta={beta:g}: {reason}; or method.allow_unsafe_beta=true")
 
 
-def _measures(ctx: Context, prior: Prior, estimator: Estimator, made: SyntheticSet) -> tuple[Measure, ...]:
+def _measures(ctx: Context, prior: Prior, estimator: Estimator, drawn: SyntheticSet) -> tuple[Measure, ...]:
     """What the guiding classifier itself says of the set; an independent one is asked by `protocol.audit`."""
-    images = prior.from_pixels(ctx.dataset.transform.inverse(made.images) * 2 - 1)
-    found = information.measure(estimator.net, images, made.labels, ctx.dataset.num_classes)
-    found["prototype_information"] = math.log(ctx.dataset.num_classes) + found["log_likelihood"]
+    num_classes = ctx.dataset.num_classes
+    images = prior.from_pixels(ctx.dataset.transform.inverse(drawn.inputs()) * 2 - 1)
+    values = information.measure(estimator.net, images, drawn.labels, num_classes)
+    values["prototype_information"] = math.log(num_classes) + values["log_likelihood"]
     return tuple(
-        Measure(name=name, values=[value], facets={"by": "estimator"}) for name, value in found.items()
+        Measure(name=name, values=[value], facets={"by": "estimator"}) for name, value in values.items()
     )

@@ -16,12 +16,18 @@ plain loss first, for a time that is not established: ours is not tuned.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from distill_bench import generative
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench.context import Context
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
+from distill_bench.groups import GeneratorConfig, IpcConfig
 
-__all__ = ["INFO", "Config", "run", "work"]
+if TYPE_CHECKING:
+    from distill_bench.products import SyntheticSet
+
+__all__ = ["INFO", "Config", "run"]
 
 
 @dataclass(kw_only=True)
@@ -30,7 +36,7 @@ class Config:
 
     name: str = "mgd3"
     mode_scale: float = 0.1  # lambda, weight of the pull, in [0, 1]; 0: plain sampling
-    stop: float = 0.5  # t_stop as a share of the steps: no pull while that share is left, in [0, 1] (published: 25 / 50)
+    stop: float = 0.5  # t_stop, in [0, 1]: no pull while that share of the steps is left (published: 25 / 50)
 
     def __post_init__(self) -> None:
         require(0 <= self.mode_scale <= 1, "method.mode_scale", self.mode_scale, "in [0, 1]")
@@ -41,7 +47,7 @@ INFO = MethodInfo(
     task="dataset_distillation",
     paper="MGD3: Mode-Guided Dataset Distillation using Diffusion Models, ICML 2025, arXiv 2505.18963",
     summary="pulls each sample of a diffusion model to a k-means mode of its class",
-    uses=("dataset", "ipc", "student", "protocol", "generator"),
+    uses=("dataset", "ipc", "generator"),
 )
 
 
@@ -49,10 +55,8 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """Find IPC modes of each class, then draw image i of a class under the pull of mode i."""
     from distill_bench.generative.modes import ModeGuidance, class_modes
 
-    prior = generative.load_prior(ctx)
-    return generative.draw_set(ctx, prior, ModeGuidance(class_modes(ctx, prior), cfg.mode_scale, cfg.stop))
-
-
-def work(ctx: Context, _cfg: Config) -> list[Work]:
-    """Training the generator, if it is not there, and sampling it; k-means takes seconds."""
-    return [*generative.prior_work(ctx), generative.sampling_work(ctx)]
+    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
+    prior = generative.load_prior(ctx, ctx.dataset, config)
+    modes = class_modes(ctx, ctx.dataset, prior, config, per_class)
+    pull = ModeGuidance(modes, cfg.mode_scale, cfg.stop)
+    return generative.draw_set(ctx, ctx.dataset, prior, config, per_class, pull)

@@ -16,12 +16,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from distill_bench import generative
-from distill_bench.contract import Context, MethodInfo, SyntheticSet, Work
+from distill_bench.context import Context
+from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
+from distill_bench.groups import GeneratorConfig, IpcConfig
 
-__all__ = ["INFO", "Config", "Trainable", "run", "work"]
+if TYPE_CHECKING:
+    from distill_bench.products import SyntheticSet
+
+__all__ = ["INFO", "Config", "Trainable", "run"]
 
 
 class Trainable(Enum):
@@ -59,7 +65,7 @@ INFO = MethodInfo(
     task="dataset_distillation",
     paper="Efficient Dataset Distillation via Minimax Diffusion, CVPR 2024, arXiv 2311.15529",
     summary="samples a diffusion model tuned to be representative and diverse",
-    uses=("dataset", "ipc", "student", "protocol", "generator"),
+    uses=("dataset", "ipc", "generator"),
 )
 
 
@@ -67,11 +73,6 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """Tune the prior with both criteria, then draw IPC images of each class from it as `diffusion` does."""
     from distill_bench.generative.minimax import tuned_prior
 
-    return generative.draw_set(ctx, tuned_prior(ctx, cfg))
-
-
-def work(ctx: Context, cfg: Config) -> list[Work]:
-    """Training the generator and tuning it, if they are not there, and sampling it."""
-    from distill_bench.generative.minimax import tuning_work
-
-    return [*generative.prior_work(ctx), *tuning_work(ctx, cfg), generative.sampling_work(ctx)]
+    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
+    prior = tuned_prior(ctx, ctx.dataset, config, cfg)
+    return generative.draw_set(ctx, ctx.dataset, prior, config, per_class)

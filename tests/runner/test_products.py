@@ -297,7 +297,7 @@ def test_the_name_of_an_option_cannot_be_forged(plan: Callable[..., Plan], kind:
 
 def test_a_run_folder_never_lies_outside_its_root(plan: Callable[..., Plan], tmp_path: Path) -> None:
     made = plan(
-        "method=random", "dataset=imagefolder", f"dataset.folder={tmp_path}/../ä b", "dataset.num_classes=2"
+        "method=random", "dataset=imagefolder", f"dataset.folder='{tmp_path}/../ä b'", "dataset.num_classes=2"
     )
     assert "/" not in made.run_id + made.product.product_id
     assert " " not in made.run_id

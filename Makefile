@@ -31,6 +31,9 @@ table-%: $(READY) ## a paper's table, e.g. table-datadam-1 PROFILE=smoke|fast|pa
 report: $(READY) ## one HTML page of all runs and tables: report.html
 	$(BIN)/python scripts/report.py
 
+methods: $(READY) ## the page of all methods, from their own files and the tables: results/methods.md
+	$(BIN)/python scripts/methods.py
+
 benchmark: $(READY) ## speed and memory against the plain formulations, into results/benchmarks
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 

@@ -34,8 +34,8 @@ report: $(READY) ## one HTML page of all runs and tables: report.html
 benchmark: $(READY) ## speed and memory against the plain formulations, into results/benchmarks
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 
-test: $(READY) ## the default tests, under ten minutes on two cores
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+test: $(READY) ## the default tests, on all cores: about five minutes on two
+	$(BIN)/python -m pytest -n auto -m "not slow and not gpu" $(ARGS)
 
 test-slow: $(READY) ## the tests that take minutes, and those that need a GPU where there is one
 	$(BIN)/python -m pytest -m "slow or gpu" $(ARGS)

@@ -50,8 +50,6 @@ def main(argv: list[str] | None = None) -> None:
         entry()
     except (HydraException, OmegaConfBaseException) as error:
         _stop(f"error: {explain(error)}", 2)
-    except BrokenPipeError:
-        _close_quietly()
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from the last checkpoint", 130)
 
@@ -75,8 +73,6 @@ def _job(config: Any) -> None:
         if outcome is None:
             _stop(f"error: {error}", 2)
         record(outcome, given, "invalid", error=str(error))
-    except BrokenPipeError:
-        raise  # whoever read the output has gone
     except OSError as error:
         place, reason = error.filename or str(error), error.strerror or "cannot be read or written"
         line = f"{place}: {reason}; what was saved stays"
@@ -112,9 +108,9 @@ def _run(config: Any, choices: Any, given: list[str]) -> dict[str, Any]:
 
     result = runner.finished(plan)
     if result is not None:
-        print(f"already done: {plan.run_id} (force=true runs it anew)", flush=True)
+        _print(f"already done: {plan.run_id} (force=true runs it anew)")
         return result
-    print(f"run {plan.run_id}", flush=True)
+    _print(f"run {plan.run_id}")
     with Interrupt().listening() as interrupt:
         return runner.execute(plan, interrupt)
 
@@ -132,10 +128,12 @@ def _forgive_outputs() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _close_quietly() -> None:
-    """End although the output is closed, e.g. by `| head`: what is left in its buffer has no place to go."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(0)
+def _print(line: str) -> None:
+    """Print a line; if the output is closed (as by `| head`) or full, the run goes on without it."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (for the rest of the process)
 
 
 def _stop(line: str, code: int) -> NoReturn:

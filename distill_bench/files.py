@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -42,7 +43,9 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}")
     try:
         temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # some writers make a file of their own
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         move(temporary, path)
@@ -99,7 +102,7 @@ def save_tensors(path: Path, tree: Mapping[str, Any], about: Mapping[str, Any]) 
         try:
             save_file(tensors, temporary, metadata={_HEADER: header})
         except SafetensorError as error:  # what its own library makes of a full disk
-            raise OSError(f"{path}: cannot be written ({error})") from error
+            raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
 
     write_with(path, write)
     return digest

@@ -45,7 +45,7 @@ def _commit() -> str:
     top = Path(__file__).resolve().parent.parent
     if not (top / ".git").exists():
         return ""
-    words = ["git", "-C", str(top), "describe", "--always", "--dirty", "--abbrev=10"]
+    words = ["git", "--no-optional-locks", "-C", str(top), "describe", "--always", "--dirty", "--abbrev=10"]
     try:
         return subprocess.run(words, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from distill_bench.catalogue import conf_dir, group_options
-from distill_bench.config import typed
+from distill_bench.planning import typed
 from distill_bench.errors import UserError, closest
 from distill_bench.groups import DatasetConfig
 

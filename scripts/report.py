@@ -25,8 +25,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("report.html"), help="file to write (default: report.html)"
     )
+    products = os.environ.get("DISTILL_BENCH_PRODUCTS")
     parser.add_argument(
-        "--products", type=Path, help="folder of the products (default: products, beside that of the runs)"
+        "--products",
+        type=Path,
+        default=Path(products) if products else None,
+        help=f"folder of the products (default: {products or 'products, beside the folder of the runs'})",
     )
     options = parser.parse_args(argv)
 

@@ -13,11 +13,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from distill_bench.catalogue import conf_dir, group_options, method_files
-from distill_bench.config import Plan
 from distill_bench.groups import GROUPS
 from distill_bench.overrides import quote_numbers
+from distill_bench.planning import Plan
 from distill_bench.reporting import Reference, reference_file
-from distill_bench.reporting.cells import FULL, setting_of, without_ipc
+from distill_bench.reporting.axes import axes_key
+from distill_bench.reporting.cells import FULL
 from tests.conftest import REPOSITORY, make_plan
 
 EXPERIMENTS = [name for name in group_options("experiment") if name != "none"]
@@ -39,7 +40,7 @@ TABULATED_ALONE = {  # methods of the literature that a paper's table has and th
     "rded",
     "sre2l",
 }
-REFERENCE_ONLY = {  # (experiment, method or *, word of the setting or *): numbers that the sweep does not measure
+REFERENCE_ONLY = {  # (experiment, method or *, word of an axis or *): numbers that the sweep does not measure
     ("atom_table1", "random", "*"),
     ("datadam_table1", "dc", "*"),
     ("datadam_table1", "dsa", "*"),
@@ -99,25 +100,25 @@ def plans(name: str, roots: Path) -> list[Plan]:
     return [plan_of(name, cell, roots) for cell in dict.fromkeys(tuple(cell.items()) for cell in cells)]
 
 
-def measured(name: str, roots: Path) -> set[tuple[str, str]]:
-    """(method, setting) of every cell that an experiment measures, `full` among the methods."""
-    found = set()
+def measured(name: str, roots: Path) -> set[tuple[str, Any]]:
+    """(method, axes) of every cell that an experiment measures, `full` among the methods."""
+    cells: set[tuple[str, Any]] = set()
     for plan in plans(name, roots):
-        students = [None]
-        if "protocol" in plan.info.uses:
-            students = [plan.groups["student"].name, *plan.groups["protocol"].students]
-        sizes = [plan.labels]
-        if "ipc" in plan.info.uses:  # settings follow from the parameters: no need to plan each combination
+        groups = plan.product.groups
+        students = [groups["student"].name, *groups["protocol"].students] if "protocol" in groups else [None]
+        sizes = [plan.axes]
+        if "ipc" in groups:  # axes follow from the parameters: no need to plan each combination
             parameters = sweep(name)[1]
-            counts = parameters.get("ipc", parameters.get("ipc.images_per_class", [plan.labels["ipc"]]))
+            counts = parameters.get("ipc", parameters.get("ipc.images_per_class", [plan.axes["ipc"]]))
             combined = itertools.product(swept(name, "dataset"), counts)
-            sizes = [{**plan.labels, "dataset": dataset, "ipc": count} for dataset, count in combined]
-        for labels, student in itertools.product(sizes, students):
-            setting = setting_of(labels, {"student": student} if student else {})
-            found.add((plan.method.name, setting))
-            if student and plan.groups["protocol"].ceiling:
-                found.add((FULL, without_ipc(setting)))
-    return found
+            sizes = [{**plan.axes, "dataset": dataset, "ipc": int(count)} for dataset, count in combined]
+        for axes, student in itertools.product(sizes, students):
+            place = {**axes, "student": student} if student else axes
+            cells.add((plan.product.name, axes_key(place)))
+            if student and groups["protocol"].ceiling:
+                full = {key: value for key, value in place.items() if key not in ("ipc", "distiller")}
+                cells.add((FULL, axes_key(full)))
+    return cells
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -134,7 +135,8 @@ def test_every_choice_of_an_experiment_can_be_planned(
     made = plans(name, tmp_path_factory.getbasetemp())
     assert made
     for plan in made:
-        named = plan.groups["protocol"].students if "protocol" in plan.info.uses else []
+        protocol = plan.product.groups.get("protocol")
+        named = protocol.students if protocol else []
         assert set(named) <= set(group_options("student")), "no such student"
 
 
@@ -144,18 +146,18 @@ def test_every_number_of_a_paper_is_measured_or_declared(
 ) -> None:
     cells = measured(name, tmp_path_factory.getbasetemp())
     missing = [number for number in reference_file(FILES[name]) if not _placed(name, number, cells)]
-    assert not missing, [f"{number.method}: {number.setting}" for number in missing]
+    assert not missing, [f"{number.method}: {number.axes}" for number in missing]
 
 
 def test_a_number_without_a_place_would_be_found() -> None:
     number = reference_file(FILES["mgd3_table1"])[0]
-    assert _placed("mgd3_table1", number, {(number.method, number.setting)})
-    assert not _placed("mgd3_table1", number, {(number.method, f"{number.setting} distiller=x")})
-    assert not _placed("mgd3_table1", number, {("diffusion", number.setting)})
+    assert _placed("mgd3_table1", number, {(number.method, axes_key(number.axes))})
+    assert not _placed("mgd3_table1", number, {(number.method, axes_key({**number.axes, "distiller": "x"}))})
+    assert not _placed("mgd3_table1", number, {("diffusion", axes_key(number.axes))})
 
 
-def _placed(name: str, number: Reference, cells: set[tuple[str, str]]) -> bool:
-    if number.method in TABULATED_ALONE or (number.method, number.setting) in cells:
+def _placed(name: str, number: Reference, cells: set[tuple[str, Any]]) -> bool:
+    if number.method in TABULATED_ALONE or (number.method, axes_key(number.axes)) in cells:
         return True
-    words = ("*", *number.setting.split())
+    words = ("*", *(str(value) for value in number.axes.values()))
     return any((name, method, word) in REFERENCE_ONLY for method in ("*", number.method) for word in words)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from distill_bench.files import load_tensors
+import distill_bench
 
 pytestmark = [
     pytest.mark.gpu,
@@ -43,8 +43,7 @@ def test_the_same_seed_gives_the_same_bits_on_the_device(
     products = []
     for part in "ab":
         result = run_cell("method=random", *WORDS, "device=cuda", roots=tmp_path / part)
-        file = tmp_path / part / "runs" / result["run_id"] / result["artifacts"]["product"]
-        products.append(load_tensors(file)["images"])
+        products.append(distill_bench.load(tmp_path / part / "runs" / result["run_id"]).inputs())
     assert torch.equal(*products)
 
 

@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from distill_bench.catalogue import conf_dir, group_options, method_files
-from distill_bench.config import Plan
 from distill_bench.errors import UserError
 from distill_bench.groups import Norm
+from distill_bench.planning import Plan
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 MakePlan = Callable[..., Plan]
@@ -22,10 +22,10 @@ CIFAR = ["dataset=cifar10", "ipc=10"]
 def facts(plan: Plan) -> dict[str, object]:
     """What paper and released code of DataDAM disagree on."""
     return {
-        "power": plan.method.power,
-        "iterations": plan.method.iterations,
-        "norm": plan.groups["student"].norm,
-        "zca": plan.groups["dataset"].zca,
+        "power": plan.product.config.power,
+        "iterations": plan.product.config.iterations,
+        "norm": plan.product.groups["student"].norm,
+        "zca": plan.product.groups["dataset"].zca,
     }
 
 
@@ -36,8 +36,8 @@ def test_options_in_folders_are_named_with_them() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_chooses_its_method_and_says_why(plan: MakePlan, preset: str) -> None:
     made = plan(f"preset={preset}", *CIFAR)
-    assert made.method.name == preset.split("/")[0]
-    assert made.method.name in method_files()
+    assert made.product.name == preset.split("/")[0]
+    assert made.product.name in method_files()
     text = (conf_dir() / "preset" / f"{preset}.yaml").read_text()
     assert text.startswith("# @package _global_\n# ")
     assert OmegaConf.select(OmegaConf.create(text), "method")
@@ -47,9 +47,9 @@ def test_paper_and_repo_are_what_each_says(plan: MakePlan) -> None:
     paper, repo = (plan(f"preset=datadam/{name}", *CIFAR) for name in ("paper", "repo"))
     assert facts(paper) == {"power": 4.0, "iterations": 8000, "norm": Norm.instance, "zca": True}
     assert facts(repo) == {"power": 1.0, "iterations": 20_000, "norm": Norm.batch, "zca": False}
-    assert (repo.groups["protocol"].epochs, repo.groups["protocol"].batch_size) == (1800, 64)
-    assert paper.method.batch_real == repo.method.batch_real == 64
-    assert (repo.labels["student"], repo.labels["protocol"]) == ("convnet_bn", "datadam")
+    assert (repo.product.groups["protocol"].epochs, repo.product.groups["protocol"].batch_size) == (1800, 64)
+    assert paper.product.config.batch_real == repo.product.config.batch_real == 64
+    assert (repo.axes["distiller"], repo.protocol) == ("convnet_bn", "datadam")
 
 
 def test_no_preset_is_what_there_was_without_presets(plan: MakePlan) -> None:
@@ -60,23 +60,26 @@ def test_no_preset_is_what_there_was_without_presets(plan: MakePlan) -> None:
 
 
 def test_settings_of_a_cell_that_a_preset_does_not_name_stay(plan: MakePlan) -> None:
-    assert plan("preset=datadam/repo", "dataset=cifar10", "ipc=100").method.lr_image == 10
+    assert plan("preset=datadam/repo", "dataset=cifar10", "ipc=100").product.config.lr_image == 10
 
 
 def test_the_command_line_wins_over_a_preset(plan: MakePlan) -> None:
     words = ["method.power=2", "dataset.zca=true", "student=vgg11", "protocol=dc", "protocol.nets=3"]
     made = plan("preset=datadam/repo", *CIFAR, *words)
-    assert made.method.power == 2
-    assert made.groups["dataset"].zca
-    assert (made.labels["student"], made.labels["protocol"]) == ("vgg11", "dc")
-    assert made.groups["protocol"].nets == 3
+    assert made.product.config.power == 2
+    assert made.product.groups["dataset"].zca
+    assert (made.axes["distiller"], made.protocol) == ("vgg11", "dc")
+    assert made.product.groups["protocol"].nets == 3
 
 
 def test_a_profile_bounds_a_preset(plan: MakePlan) -> None:
     made = plan("preset=datadam/repo", *CIFAR, "profile=smoke")
-    assert (made.method.iterations, made.groups["protocol"].nets) == (4, 2)
-    assert made.method.power == 1
-    assert plan("preset=datadam/repo", *CIFAR, "profile=smoke", "method.iterations=9").method.iterations == 9
+    assert (made.product.config.iterations, made.product.groups["protocol"].nets) == (4, 2)
+    assert made.product.config.power == 1
+    assert (
+        plan("preset=datadam/repo", *CIFAR, "profile=smoke", "method.iterations=9").product.config.iterations
+        == 9
+    )
 
 
 def test_a_preset_of_another_method_is_one_line(plan: MakePlan) -> None:
@@ -116,5 +119,5 @@ def test_help_lists_the_presets(command: Command) -> None:
 def test_a_sweep_over_presets_runs_each(command: Command) -> None:
     done = command("-m", "preset=datadam/paper,datadam/repo", "dataset=digits", "ipc=1", "profile=smoke")
     assert done.returncode == 0, done.stderr
-    assert "run datadam_digits_ipc1_seed0" in done.stdout
-    assert "distiller=convnet_bn" in done.stdout
+    assert "run datadam_digits_ipc1_dc_seed0" in done.stdout
+    assert "convnet_bn" in done.stdout

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_bench.errors import UserError
-from distill_bench.files import Damaged, load_tensors, save_tensors, write_with
-from distill_bench.store import Cache, RunFolder, content_key
+from distill_bench.files import Damaged, load_tensors, save_tensors, write_text, write_with
+from distill_bench.store import Cache, Checkpoints, Folder, content_key, held
 
 TREE = {
     "weights": [torch.arange(6.0).reshape(2, 3), torch.tensor(3)],
@@ -142,22 +143,109 @@ def test_a_content_key_follows_from_content_and_not_from_order() -> None:
     assert content_key({"a": 1}) != content_key({"a": 2})
 
 
-def test_two_processes_cannot_work_in_one_run(tmp_path: Path) -> None:
-    with (
-        RunFolder(tmp_path, "run").held(),
-        pytest.raises(UserError, match="another process"),
-        RunFolder(tmp_path, "run").held(),
-    ):
-        pass
+def test_who_wants_what_another_makes_says_so_and_waits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entered = threading.Event()
+    order: list[str] = []
+
+    def other() -> None:
+        with held(tmp_path / ".lock", "the thing"):
+            entered.set()
+            time.sleep(0.3)
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    entered.wait()
+    with held(tmp_path / ".lock", "the thing"):
+        order.append("this")
+    thread.join()
+    assert order == ["other", "this"]
+    assert "waiting for the thing: another process is making it" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_is_dropped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = RunFolder(tmp_path, "run")
-    folder.save_checkpoint("loop", 3, {"x": torch.ones(2)})
-    assert folder.load_checkpoint("loop") is not None
-    truncate(tmp_path / "run" / "checkpoint-loop.safetensors")
-    assert folder.load_checkpoint("loop") is None
-    assert "starting loop anew" in capsys.readouterr().out
+    checkpoints = Checkpoints(tmp_path, {"run": "x"})
+    checkpoints.save("loop", {"x": torch.ones(2)})
+    assert checkpoints.load("loop") is not None
+    truncate(tmp_path / "checkpoint-loop.safetensors")
+    assert checkpoints.load("loop") is None
+    assert "starting loop anew" in capsys.readouterr().err
+
+
+def test_work_is_moved_into_place_when_it_is_whole_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "thing", "record.json")
+    folder.begin()
+    Checkpoints(folder.work, {}).save("loop", {"x": torch.ones(2)})
+    (folder.work / "picture.png").write_text("p")
+    (folder.path / ".record.json.1-2.partial").touch()  # of a process that was killed
+    folder.begin()
+    assert folder.record() is None
+    folder.finish({"answer": 42})
+    assert folder.record() == {"answer": 42}
+    assert sorted(file.name for file in folder.path.iterdir()) == ["picture.png", "record.json"]
+
+
+def test_a_making_anew_keeps_the_old_until_the_new_is_whole_and_is_gone_on_with(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "thing", "record.json")
+    folder.begin()
+    folder.finish({"age": "old"})
+    folder.begin(anew=True)
+    Checkpoints(folder.work, {}).save("loop", {"x": 1})
+    assert folder.record() == {"age": "old"}
+    folder.begin(anew=True)  # the same command again, after a stop
+    assert Checkpoints(folder.work, {}).load("loop") == {"x": 1}
+    folder.finish({"age": "new"})
+    assert folder.record() == {"age": "new"}
+    assert not folder.forced()
+
+
+def test_a_making_anew_does_not_go_on_from_one_that_was_not(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "thing", "record.json")
+    folder.begin()
+    Checkpoints(folder.work, {}).save("loop", {"x": 1})
+    folder.begin(anew=True)
+    assert Checkpoints(folder.work, {}).load("loop") is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "5", "null", "{", "[" * 100_000, "\udcff"], ids=repr)
+def test_a_record_that_is_not_whole_is_called_damaged(tmp_path: Path, content: str) -> None:
+    folder = Folder(tmp_path, "thing", "record.json")
+    folder.path.mkdir()
+    folder.record_file.write_text(content, errors="surrogateescape")
+    with pytest.raises(Damaged, match=r"record\.json"):
+        folder.record()
+
+
+def test_a_cache_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, say=lambda _: None)
+    cache.get("part", {"a": 1}, lambda: {"x": torch.ones(2)})
+    lock = cache.path("part", {"a": 1}).with_suffix(".lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()  # nobody can lock here, whatever the user may do
+    assert cache.get("part", {"a": 1}, lambda: {})["x"].sum() == 2
+
+
+def test_equal_content_gives_equal_files_of_the_mode_that_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        for name in ("a", "b"):
+            save_tensors(tmp_path / f"{name}.safetensors", TREE, {"z": 1, "a": 2})
+    finally:
+        os.umask(before)
+    one, other = (tmp_path / f"{name}.safetensors" for name in ("a", "b"))
+    assert one.read_bytes() == other.read_bytes()
+    assert one.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_write_is_flushed_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: events.append("flush") or fsync(file))
+    monkeypatch.setattr(Path, "replace", lambda self, to: events.append("move") or replace(self, to))
+    write_text(tmp_path / "t.txt", "x")
+    assert events == ["flush", "move", "flush"]
 
 
 def test_a_truncated_file_is_called_damaged(tmp_path: Path) -> None:

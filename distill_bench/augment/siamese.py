@@ -21,6 +21,6 @@ def siamese(strategy: str, rows: int, families: torch.Generator, draws: torch.Ge
     `families` is on the CPU, `draws` on the device. Without a strategy images stay as they are.
     """
     if not strategy:
-        return lambda images, some: images  # noqa: ARG005 (same form as below)
-    drawn = draw(strategy, rows, 1, families, draws)
-    return lambda images, some: apply(drawn.rows(some), images)
+        return lambda images, rows: images  # noqa: ARG005 (same form as below)
+    parameters = draw(strategy, rows, 1, families, draws)
+    return lambda images, rows: apply(parameters.rows(rows), images)

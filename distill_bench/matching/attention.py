@@ -89,15 +89,15 @@ class AttentionMatching:
 
     def _attention(self, maps_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
         """The attentions of one layer that are in `names`; |f|^p is computed once where both have one p."""
-        found = {}
+        attentions = {}
         if self.spatial:
             raised = _raised(maps_BCHW, self.spatial_power)
-            found["spatial"] = _over_positions(raised)
+            attentions["spatial"] = _over_positions(raised)
         if self.channel:
             if not (self.spatial and self.spatial_power == self.channel_power):
                 raised = _raised(maps_BCHW, self.channel_power)
-            found["channel"] = _over_channels(raised)
-        return {"joint": joint_attention(**found)} if self.names == ["joint"] else found
+            attentions["channel"] = _over_channels(raised)
+        return {"joint": joint_attention(**attentions)} if self.names == ["joint"] else attentions
 
 
 def _raised(maps_BCHW: torch.Tensor, power: float) -> torch.Tensor:

@@ -68,7 +68,7 @@ def greedy_kcenter(features_KND: Tensor, valid_KN: Tensor, count: int) -> Tensor
 
 
 def select_coreset(data: ImageDataset, rule: Init, features_ND: Tensor, per_class: int) -> Tensor:
-    """Training-set indices (K, IPC) that `rule` (herding or kcenter) selects in the features of all images."""
+    """Training-set indices (K, IPC) that `rule` (herding, kcenter) selects by the features of all images."""
     select = {Init.herding: herding, Init.kcenter: greedy_kcenter}[rule]
     train, rows = data.train, []
     for members, count in zip(train.class_indices, train.class_counts.tolist(), strict=True):

@@ -47,7 +47,7 @@ def starts_from_coreset(cfg: _Initialised) -> bool:
 
 @dataclass(kw_only=True)
 class GradientSettings:
-    """The hyper-parameters of gradient matching, with the released code's values; DC and DSA differ in two."""
+    """The hyper-parameters of gradient matching, with the released code's values."""
 
     name: str = ""
     iterations: int = 1000  # each from a fresh random network

@@ -113,8 +113,8 @@ class _Step(torch.autograd.Function):
         total = torch.zeros_like(theta)
         with torch.enable_grad():
             leaf = theta.detach().requires_grad_()
-            for some, answers in _pieces(network, images, labels):
-                total += network.gradient(leaf, some, answers)
+            for piece, answers in _pieces(network, images, labels):
+                total += network.gradient(leaf, piece, answers)
         mean = total / len(images)
         ctx.save_for_backward(theta, images, alpha, labels, mean)
         return theta - alpha * mean
@@ -127,10 +127,10 @@ class _Step(torch.autograd.Function):
         back, pixels = arrived.clone(), []
         with torch.enable_grad():
             leaf = theta.detach().requires_grad_()
-            for some, answers in _pieces(ctx.network, images, labels):
-                inputs = some.detach().requires_grad_()
-                found = ctx.network.gradient(leaf, inputs, answers, create_graph=True)
-                of_theta, of_pixels = torch.autograd.grad((found * arrived).sum(), [leaf, inputs])
+            for piece, answers in _pieces(ctx.network, images, labels):
+                inputs = piece.detach().requires_grad_()
+                gradient = ctx.network.gradient(leaf, inputs, answers, create_graph=True)
+                of_theta, of_pixels = torch.autograd.grad((gradient * arrived).sum(), [leaf, inputs])
                 back -= factor * of_theta
                 pixels.append(-factor * of_pixels)
         return back, torch.cat(pixels), -(mean * arrived).sum(), None, None
@@ -219,7 +219,7 @@ def match_trajectories(
 ) -> tuple[Tensor, float]:
     """The loop of MTT. In each iteration
 
-    1. draw an expert and an epoch t below `max_start_epoch`; the student starts at the expert's weights there;
+    1. draw an expert and an epoch t below `max_start_epoch`; the student starts at the expert's weights;
     2. take `syn_steps` steps of `student_step` on random minibatches of the synthetic images, augmented;
     3. step on the pixels and on the rate alpha by the gradient of `trajectory_distance` through all of these.
 

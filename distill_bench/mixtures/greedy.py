@@ -67,11 +67,11 @@ class Slots:
 
     def compact(self) -> torch.Tensor:
         """Squeeze out empty slots; returns the old places of the slots that stay."""
-        kept = self.used.nonzero().squeeze(1)
-        self.components = self.components.at(kept)
-        self._numbers = [self._numbers[slot] for slot in kept.tolist()]
-        self.used = self.used[kept]
-        return kept
+        places = self.used.nonzero().squeeze(1)
+        self.components = self.components.at(places)
+        self._numbers = [self._numbers[slot] for slot in places.tolist()]
+        self.used = self.used[places]
+        return places
 
 
 class Rule(Protocol):
@@ -109,11 +109,11 @@ def reduce_greedily(f: GaussianMixture, target: int, rule: MakeRule) -> Reductio
     _join_identical(slots)
     slots.compact()
     if slots.count > target:
-        chosen = rule(slots)
+        chooser = rule(slots)
         while slots.count > target:
-            chosen.merge(*chosen.choose())
+            chooser.merge(*chooser.choose())
             if slots.count < _COMPACT * len(slots.used):
-                chosen.compact()
+                chooser.compact()
         slots.compact()
     return Reduction(slots.components.mixture(), slots.merges, dropped)
 

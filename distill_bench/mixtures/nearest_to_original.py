@@ -60,7 +60,7 @@ class NearestToOriginal:
 
     After a merge the candidates of the new component are computed anew. In <g, m> of all others three terms
     change, those of the two components that went and of the one that came, so that sums are enough and no
-    table of products with every component (n^3 / 2 numbers) has to be kept.
+    table of products with every component (n^3 / 2 numbers) has to be held.
 
     Above `all_pairs` components only pairs near each other are candidates: each component with its
     `neighbours` nearest, by the distance of the pair to its merge; a merged component inherits the partners
@@ -114,15 +114,15 @@ class NearestToOriginal:
         """Compact the slots, and what is kept about them; all pairs are candidates again once they are
         few."""
         size = len(self.slots.used)
-        kept = self.slots.compact()
+        places = self.slots.compact()
         if self.restricted and self.slots.count <= self.all_pairs:
             self._start()
             return
-        place = torch.zeros(size, dtype=torch.long, device=kept.device)
-        place[kept] = torch.arange(len(kept), device=kept.device)
-        self.gram, self.with_f = self.gram[kept][:, kept], self.with_f[kept]
+        successor = torch.zeros(size, dtype=torch.long, device=places.device)
+        successor[places] = torch.arange(len(places), device=places.device)
+        self.gram, self.with_f = self.gram[places][:, places], self.with_f[places]
         pairs = self.pairs.at(self.pairs.open.nonzero().squeeze(1))
-        self.pairs = pairs._replace(first=place[pairs.first], second=place[pairs.second])
+        self.pairs = pairs._replace(first=successor[pairs.first], second=successor[pairs.second])
 
     def _start(self) -> None:
         """Compute everything from the components as they are."""

@@ -97,5 +97,5 @@ class Cheapest:
 
     def compact(self) -> None:
         """Compact the slots, and the costs with them."""
-        kept = self.slots.compact()
-        self.costs = self.costs[kept][:, kept]
+        places = self.slots.compact()
+        self.costs = self.costs[places][:, places]

@@ -76,8 +76,8 @@ def _descend(problem: Problem, g: GaussianMixture, iterations: int) -> GaussianM
         return float(value), gradient.numpy()
 
     options = {"maxiter": iterations, "gtol": _GRADIENT, "ftol": _DECREASE}
-    found = minimize(loss, problem.flatten(g).numpy(), jac=True, method="L-BFGS-B", options=options)
-    return problem.unflatten(torch.from_numpy(found.x))
+    optimum = minimize(loss, problem.flatten(g).numpy(), jac=True, method="L-BFGS-B", options=options)
+    return problem.unflatten(torch.from_numpy(optimum.x))
 
 
 def _better(problem: Problem, old: GaussianMixture, new: GaussianMixture) -> GaussianMixture:

@@ -68,11 +68,11 @@ def _gram(f: GaussianMixture, g: GaussianMixture) -> tuple[torch.Tensor, torch.T
 def _root(h: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """R and R^-T (pseudo-inverse) with R'R = H, by eigenvectors."""
     values, vectors = torch.linalg.eigh(h)
-    kept = values > values[-1] * len(values) * torch.finfo(h.dtype).eps
-    root = values[kept].sqrt()[:, None] * vectors[:, kept].mT
-    return root.numpy(), (vectors[:, kept] / values[kept].sqrt()).mT.numpy()
+    support = values > values[-1] * len(values) * torch.finfo(h.dtype).eps
+    root = values[support].sqrt()[:, None] * vectors[:, support].mT
+    return root.numpy(), (vectors[:, support] / values[support].sqrt()).mT.numpy()
 
 
 def _reweighted(g: GaussianMixture, log_v: torch.Tensor) -> GaussianMixture:
-    kept = log_v > -torch.inf
-    return GaussianMixture(log_v, g.means, g.covariances).select(kept).normalised()
+    support = log_v > -torch.inf
+    return GaussianMixture(log_v, g.means, g.covariances).select(support).normalised()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from distill_bench.groups import Pooling
-from distill_bench.models.layers import LinearHead, Convolution
+from distill_bench.models.layers import Convolution, LinearHead
 from distill_bench.models.network import Network, halved, padded, sequence
 
 __all__ = ["AlexNet"]

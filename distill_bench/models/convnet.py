@@ -10,7 +10,7 @@ from torch import nn
 
 from distill_bench.errors import require
 from distill_bench.groups import Norm, Pooling
-from distill_bench.models.layers import LinearHead, Convolution, normalisation
+from distill_bench.models.layers import Convolution, LinearHead, normalisation
 from distill_bench.models.network import Network, halved, padded, sequence
 
 __all__ = ["ConvNet", "convnet6", "depth_for"]

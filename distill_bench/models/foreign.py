@@ -53,6 +53,6 @@ class TimmNetwork(nn.Module):
             self.eval()(torch.zeros(2, channels, resolution, resolution))
         except (AssertionError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            message = f"student.name={name}: does not take {resolution}-pixel images of {channels} channels ({reason})"
-            raise UserError(message) from error
+            images = f"{resolution}-pixel images of {channels} channels"
+            raise UserError(f"student.name={name}: does not take {images} ({reason})") from error
         self.train()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distill_bench.groups import Norm, Pooling
 
-__all__ = ["LinearHead", "Convolution", "LayerNorm", "normalisation", "pool"]
+__all__ = ["Convolution", "LayerNorm", "LinearHead", "normalisation", "pool"]
 
 GROUPS = 4  # of Norm.group
 

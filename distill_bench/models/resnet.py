@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_bench.groups import Norm, Pooling
-from distill_bench.models.layers import LinearHead, Convolution, normalisation, pool
+from distill_bench.models.layers import Convolution, LinearHead, normalisation, pool
 from distill_bench.models.network import Network, halved, sequence
 
 __all__ = ["ResNet18", "ResNetAP10"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from distill_bench.groups import Norm, Pooling
-from distill_bench.models.layers import LinearHead, Convolution, normalisation
+from distill_bench.models.layers import Convolution, LinearHead, normalisation
 from distill_bench.models.network import Network, halved, padded, sequence
 
 __all__ = ["VGG11"]

@@ -146,7 +146,8 @@ def _task(name: str, results: Sequence[Result], reference: Sequence[Reference], 
 
 def _run(result: Result, reference: Sequence[Reference], warn: Warn) -> _Run:
     picture = result.artifact("picture")
-    table = [row for row in rows([result], reference) if row.mean is not None]
+    numbers = [number for number in reference if number.method in (result.method, FULL)]
+    table = [row for row in rows([result], numbers) if row.mean is not None]
     shown = {key: value for key, value in result.provenance.items() if key != "command"}
     return _Run(
         result=result,

@@ -54,6 +54,8 @@ def execute(plan: Plan, interrupt: Interrupt) -> dict[str, Any]:
         folder.begin(anew=plan.options.force)
         machine.mirror = _mirror(plan, folder)
         _warn_of_a_cpu(plan, machine.device)
+        if "dataset" in plan.product.groups:
+            machine.dataset(plan.product)  # so that a product of other data is noticed
         stored = obtain(machine, plan.product, anew=plan.options.force)
         result = None if plan.options.force else named(lambda: _result_in(folder), "measuring anew")
         if result is None or result["product"]["digest"] != stored.digest:

@@ -31,19 +31,22 @@ Fetch = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (M, B, C, H, W) and labels (M, B); of mixed images also the other labels, and the share kept
-    (M,)."""
+    """Images (M, B, C, H, W) and labels (M, B).
+
+    Mixed images also have `others`, the labels (M, B) of what is pasted in, and `share` (M,), the part of
+    each image that is its own.
+    """
 
     images: Tensor
     labels: Tensor
     others: Tensor | None = None
-    kept: Tensor | None = None
+    share: Tensor | None = None
 
     def split(self, size: int) -> list[Batch]:
         """Pieces of `size` images of each network."""
         images, labels = self.images.split(size, 1), self.labels.split(size, 1)
         others = [None] * len(images) if self.others is None else self.others.split(size, 1)
-        return [Batch(*piece, self.kept) for piece in zip(images, labels, others, strict=True)]
+        return [Batch(*piece, self.share) for piece in zip(images, labels, others, strict=True)]
 
 
 class Batches:
@@ -130,5 +133,5 @@ def _crop(protocol: ProtocolConfig, families: str, colours: Transform | None) ->
 def _mixed(batch: Batch, mixing: list[torch.Generator]) -> Batch:
     """The batch after CutMix, each network's by its own generator."""
     size, height, width = batch.images.shape[1], *batch.images.shape[-2:]
-    images, partners_MB, kept_M = cutmix(batch.images, [draw_mix(size, (height, width), g) for g in mixing])
-    return Batch(images, batch.labels, batch.labels.gather(1, partners_MB), kept_M)
+    images, partners_MB, share_M = cutmix(batch.images, [draw_mix(size, (height, width), g) for g in mixing])
+    return Batch(images, batch.labels, batch.labels.gather(1, partners_MB), share_M)

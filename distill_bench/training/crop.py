@@ -131,8 +131,8 @@ def jitter(images_NCHW: Tensor, factors_N3: Tensor, order_N: Tensor) -> Tensor:
         factor = factors_N3.gather(1, kind_N[:, None])[:, 0]
         to_mean = torch.where(kind_N == 1, (1 - factor) * (alpha + beta + gamma), 0)
         to_grey = torch.where(kind_N == 2, (1 - factor) * (alpha + beta), 0)
-        kept = torch.where(kind_N == 2, gamma, factor * gamma)  # greyness leaves a constant as it is
-        alpha, beta, gamma = factor * alpha, factor * beta + to_grey, kept + to_mean
+        constant = torch.where(kind_N == 2, gamma, factor * gamma)  # greyness leaves a constant as it is
+        alpha, beta, gamma = factor * alpha, factor * beta + to_grey, constant + to_mean
     a, b, c = (weight.view(-1, 1, 1, 1) for weight in (alpha, beta, gamma))
     return torch.addcmul(b * grey + c * mean, images_NCHW, a)
 

@@ -21,14 +21,14 @@ class Mix:
     partners: Tensor  # (B,), on the CPU
     box: tuple[int, int, int, int]  # first row, last row + 1, first column, last column + 1
 
-    def kept(self, shape: tuple[int, int]) -> float:
+    def share(self, shape: tuple[int, int]) -> float:
         """The share of the image that is not pasted over: the weight of its own label."""
         top, bottom, left, right = self.box
         return 1 - (bottom - top) * (right - left) / (shape[0] * shape[1])
 
 
 def draw_mix(batch: int, shape: tuple[int, int], generator: torch.Generator) -> Mix:
-    """A share kept from Beta(1, 1), a box of that shape around a uniform centre, cut off at the borders.
+    """An own share from Beta(1, 1), a box of that shape around a uniform centre, cut off at the borders.
 
     `generator` is on the CPU, so that nothing waits for a device.
     """
@@ -41,12 +41,12 @@ def draw_mix(batch: int, shape: tuple[int, int], generator: torch.Generator) -> 
 
 
 def cutmix(images_MBCHW: Tensor, mixes: list[Mix]) -> tuple[Tensor, Tensor, Tensor]:
-    """(mixed images, partners (M, B), each network's share kept (M,)), one mix for each network's batch."""
+    """(mixed images, partners (M, B), shares (M,) of the images' own), one mix for each network's batch."""
     device, shape = images_MBCHW.device, (images_MBCHW.shape[-2], images_MBCHW.shape[-1])
     partners_MB = torch.stack([mix.partners for mix in mixes]).to(device, non_blocking=True)
     mixed = images_MBCHW.clone()
     for own, images, partners, mix in zip(mixed, images_MBCHW, partners_MB, mixes, strict=True):
         top, bottom, left, right = mix.box
         own[..., top:bottom, left:right] = images[partners, :, top:bottom, left:right]
-    kept_M = torch.tensor([mix.kept(shape) for mix in mixes], device=device)
-    return mixed, partners_MB, kept_M
+    share_M = torch.tensor([mix.share(shape) for mix in mixes], device=device)
+    return mixed, partners_MB, share_M

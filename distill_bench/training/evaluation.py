@@ -56,7 +56,7 @@ def evaluate(
     protocol: ProtocolConfig,
     per_class: int,
 ) -> list[Measure]:
-    """Train the protocol's networks on `synthetic`, which has `per_class` images of each class, and test them.
+    """Train the protocol's networks on `synthetic`, `per_class` images of each class, and test them.
 
     The measure `accuracy` (%) of each architecture is that of the last epoch; with `protocol.best`,
     `best_accuracy` is the highest that was read. `student` comes first. The seeds of the networks follow from
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def student_parts(data: ImageDataset, student: StudentConfig, protocol: ProtocolConfig) -> dict[str, Any]:
-    """What a network trained on the whole training set depends on, beside the images: JSON for a cache key."""
+    """What a network of the whole training set depends on, beside the images: JSON for a cache key."""
     return {
         "student": student.identity(),
         "protocol": protocol.product_identity(),

@@ -21,6 +21,6 @@ def embeddings(net: nn.Module, split: Any, batch_size: int = 500) -> Tensor:
     parts = []
     for images, _ in split.batches(batch_size):
         piece = images_per_pass(net, images.device) or len(images)
-        parts += [net(some, features=True).embedding for some in images.split(piece)]
+        parts += [net(batch, features=True).embedding for batch in images.split(piece)]
     net.train(was_training)
     return torch.cat(parts)

@@ -18,13 +18,13 @@ def hard_loss(logits: Tensor, batch: Batch) -> Tensor:
     is kept.
     """
     logits_NK = logits.flatten(0, -2)
-    if batch.kept is None or batch.others is None:
+    if batch.share is None or batch.others is None:
         return F.cross_entropy(logits_NK, batch.labels.flatten(), reduction="sum")
     own, other = (
         F.cross_entropy(logits_NK, y.flatten(), reduction="none") for y in (batch.labels, batch.others)
     )
-    kept_N = batch.kept[:, None].expand(batch.labels.shape).flatten()
-    return (kept_N * own + (1 - kept_N) * other).sum()
+    share_N = batch.share[:, None].expand(batch.labels.shape).flatten()
+    return (share_N * own + (1 - share_N) * other).sum()
 
 
 def soft_loss(logits_NK: Tensor, teacher_NK: Tensor, temperature: float) -> Tensor:

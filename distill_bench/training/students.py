@@ -22,10 +22,11 @@ from distill_bench.seeding import generator
 from distill_bench.training.batches import Batch, Batches, Fetch
 from distill_bench.training.batching import images_per_pass, networks_together
 from distill_bench.training.losses import hard_loss, soft_loss
-from distill_bench.training.schedule import adamw_step, drop_epoch, learning_rates, matrices, sgd_step
+from distill_bench.training.optimisers import AdamW, Sgd
+from distill_bench.training.schedule import drop_epoch, learning_rates
 
 if TYPE_CHECKING:
-    from distill_bench.data import Transform
+    from distill_bench.data import Split, Transform
 
 __all__ = ["Loop", "Students", "accuracies", "initialise", "train_students"]
 
@@ -41,9 +42,7 @@ class Students:
     """Trained networks: modules of one or several networks each, in the order of their seeds."""
 
     modules: list[nn.Module]
-    best: list[float] = field(
-        default_factory=list
-    )  # the highest test accuracy (%) read of each, if it was asked for
+    best: list[float] = field(default_factory=list)  # if asked for: each one's highest test accuracy (%)
 
     def __len__(self) -> int:
         return sum(_copies(module) for module in self.modules)
@@ -93,7 +92,7 @@ def train_students(
     loop: Loop,
     colours: Transform | None = None,
     teacher: Teacher | None = None,
-    test: Any = None,
+    test: Split | None = None,
 ) -> Students:
     """Train one network for each seed on the images `fetch(0 .. N-1)` with hard `labels` (N,), for E =
     `epochs`.
@@ -109,26 +108,26 @@ def train_students(
     together = networks_together(first, protocol.batching, len(seeds), batch, device)
     modules, best = [], list[float]()
     for start in range(0, len(seeds), together):
-        some = seeds[start : start + together]
-        net = initialise(first if together > 1 or start == 0 else build().to(device), some)
+        group = seeds[start : start + together]
+        net = initialise(first if together > 1 or start == 0 else build().to(device), group)
         name = "nets" if together > 1 else f"net{start}"
-        batches = Batches(fetch, labels.to(device), protocol, some, augmentation, colours)
-        run = _Training(net, batches, protocol, epochs, teacher, test if protocol.best else None)
-        for epoch in loop(name, len(run.rates), run.state):
-            run.epoch(epoch)
+        batches = Batches(fetch, labels.to(device), protocol, group, augmentation, colours)
+        work = _Training(net, batches, protocol, epochs, teacher, test if protocol.best else None)
+        for epoch in loop(name, len(work.rates), work.state):
+            work.epoch(epoch)
         net.zero_grad(set_to_none=True)
         modules.append(net)
-        best += run.best.tolist()
+        best += work.best.tolist()
     return Students(modules, best if protocol.best else [])
 
 
-def accuracies(students: Students, split: Any, batch_size: int = 1000) -> list[float]:
+def accuracies(students: Students, split: Split, batch_size: int = 1000) -> list[float]:
     """Accuracy in % of each network on all of `split`, whose batches are read once for all networks."""
     right: Tensor | None = None
     for images, labels in split.batches(batch_size):
         piece = _pieces(students.modules[0], len(images), images.device)
-        for some, answers in zip(images.split(piece), labels.to(images.device).split(piece), strict=True):
-            hits_M = (students.logits(some).argmax(2) == answers).sum(1)
+        for inputs, answers in zip(images.split(piece), labels.to(images.device).split(piece), strict=True):
+            hits_M = (students.logits(inputs).argmax(2) == answers).sum(1)
             right = hits_M if right is None else right + hits_M
     if right is None:
         raise ValueError("an empty split has no accuracy")
@@ -145,23 +144,16 @@ class _Training:
         protocol: ProtocolConfig,
         epochs: int,
         teacher: Teacher | None,
-        test: Any,
+        test: Split | None,
     ) -> None:
         self.net, self.batches, self.protocol = net.train(), batches, protocol
         self.teacher, self.test = teacher, test
         self.rates = learning_rates(protocol, epochs)
         self.drop = drop_epoch(epochs) if protocol.schedule is Schedule.drop else None
         self.every = math.ceil(len(self.rates) / protocol.readings)
-        self.weights = models.flatten_parameters(net)
-        self.gradient, self.momentum = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
-        for parameter in net.parameters():
-            at = slice(parameter.storage_offset(), parameter.storage_offset() + parameter.numel())
-            parameter.grad = self.gradient[at].view(parameter.shape)
+        self.optimiser = Sgd(net, protocol) if protocol.optimiser is Optimiser.sgd else AdamW(net, protocol)
         buffers = {f"buffer {name}": value for name, value in net.named_buffers()}
-        self.state: dict[str, Any] = {"weights": self.weights, "momentum": self.momentum, **buffers}
-        if protocol.optimiser is Optimiser.adamw:
-            self.decay = protocol.weight_decay * matrices(net, self.weights)
-            self.state["second"] = self.second = torch.zeros_like(self.weights)
+        self.state: dict[str, Any] = {**self.optimiser.state, **buffers}
         self.best = torch.zeros(len(batches.seeds))
         if test is not None:
             self.state["best"] = self.best
@@ -169,24 +161,22 @@ class _Training:
     def epoch(self, epoch: int) -> None:
         """One pass of every network over the set, each in its own order."""
         if epoch == self.drop:
-            self.momentum.zero_()  # the protocol rebuilds its optimiser here, which loses the momentum
+            self.optimiser.state["momentum"].zero_()  # the protocol rebuilds its optimiser here, without it
         for number, batch in enumerate(self.batches.epoch(epoch), 1 + epoch * self.batches.count):
             self._gradient(batch)
-            with torch.no_grad():
-                self._step(self.rates[epoch], number)
-        left = len(self.rates) - 1 - epoch
-        if self.test is not None and left % self.every == 0:
-            found = torch.tensor(accuracies(Students([self.net]), self.test))
-            self.best.copy_(self.best.maximum(found))
+            self.optimiser.step(self.rates[epoch], number)
+        epochs_left = len(self.rates) - 1 - epoch
+        if self.test is not None and epochs_left % self.every == 0:
+            reading = torch.tensor(accuracies(Students([self.net]), self.test))
+            self.best.copy_(self.best.maximum(reading))
             self.net.train()
 
     def _gradient(self, batch: Batch) -> None:
         """Add up the gradient of the mean loss of each network's batch."""
         size = batch.images.shape[1]
-        piece = _pieces(self.net, size, batch.images.device)
-        for some in batch.split(piece):
-            logits = self.net(some.images if len(some.images) > 1 else some.images[0])
-            self._loss(logits, some).div(size).backward()
+        for piece in batch.split(_pieces(self.net, size, batch.images.device)):
+            logits = self.net(piece.images if len(piece.images) > 1 else piece.images[0])
+            self._loss(logits, piece).div(size).backward()
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Summed over the images of all networks; `logits` are (B, K) for one network, else (M, B, K)."""
@@ -196,12 +186,6 @@ class _Training:
         with torch.no_grad():
             targets = self.teacher(images)
         return soft_loss(logits.flatten(0, -2), targets, self.protocol.temperature)
-
-    def _step(self, rate: float, number: int) -> None:
-        if self.protocol.optimiser is Optimiser.sgd:
-            sgd_step(self.weights, self.gradient, self.momentum, rate, self.protocol)
-        else:
-            adamw_step(self.weights, self.gradient, self.momentum, self.second, self.decay, rate, number)
 
 
 def _copies(net: nn.Module) -> int:

@@ -14,10 +14,10 @@ from PIL import Image
 
 from distill_bench import data
 from distill_bench.catalogue import conf_dir
-from distill_bench.config import typed
 from distill_bench.data.locate import Layout, locate
 from distill_bench.errors import UserError
 from distill_bench.groups import DatasetConfig
+from distill_bench.planning import typed
 from distill_bench.seeding import derive
 from distill_bench.store import Cache
 from tests.conftest import REPOSITORY

@@ -19,6 +19,8 @@ from distill_bench.reporting import (
     reference_folder,
 )
 from distill_bench.reporting.grids import _title
+from distill_bench.reporting.size_figure import _legend, _panels
+from distill_bench.reporting.table import rows
 from tests.reporting import build
 
 
@@ -133,6 +135,14 @@ def test_curves_survive_values_that_are_not_finite(tmp_path: Path) -> None:
     assert not curves(tmp_path / "none.png", points[1:2])
 
 
+@pytest.mark.parametrize(
+    "value", [1e308, -1e308, 10**400, float("inf")], ids=["large", "low", "integer", "inf"]
+)
+def test_curves_survive_values_that_are_too_large_to_draw(tmp_path: Path, value: float) -> None:
+    points = [{"phase": "distil", "step": i, "loss": height} for i, height in enumerate((1.0, value, 3.0))]
+    assert curves(tmp_path / "c.png", points)
+
+
 def test_there_is_no_figure_of_nothing(tmp_path: Path) -> None:
     assert not curves(tmp_path / "a.png", [])
     assert not accuracy_against_ipc(tmp_path / "b.png", [])
@@ -148,3 +158,49 @@ def test_the_papers_numbers_are_drawn_beside_ours(tmp_path: Path) -> None:
     assert accuracy_against_ipc(tmp_path / "ours.png", results)
     assert accuracy_against_ipc(tmp_path / "both.png", results, read_reference(reference_folder(tmp_path)))
     assert (tmp_path / "ours.png").read_bytes() != (tmp_path / "both.png").read_bytes()
+
+
+def test_a_legend_of_long_names_stays_inside_the_picture() -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2, 3.4), layout="constrained")
+    figure.subplots(1, 1)
+    long = "igds [generator.preset=cifar_cpu, generator.sampling_steps=25, guidance_scale=5.0]"
+    _legend(figure, ["random", "dm", f"{long} one", f"{long} two"], True, True)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box, picture = legend.get_window_extent(), figure.bbox
+    assert box.x0 >= picture.x0
+    assert box.x1 <= picture.x1
+    assert box.y0 >= picture.y0
+    assert box.height < 0.8 * picture.height
+
+
+def test_lines_of_a_figure_are_named_by_the_settings_in_which_they_differ(tmp_path: Path) -> None:
+    for scale in (2, 5):
+        settings = {"generator.cfg": 1.0} | ({"method.scale": scale} if scale != 2 else {})
+        for dataset in ("digits", "cifar10"):
+            measure = build.measure("accuracy", 30.0 + scale, student="convnet")
+            build.write(
+                tmp_path, build.content("igds", build.images(dataset, 10, settings=settings), [measure])
+            )
+    panels = _panels(rows(read_results(tmp_path)), ["accuracy"], "ipc")
+    assert [list(panel.lines()) for panel in panels] == [["igds [scale=default]", "igds [scale=5]"]] * 2
+    assert {panel.naming.above for panel in panels} == {"generator.cfg=1.0"}
+
+
+def test_networks_that_did_not_distil_are_not_in_the_figure(tmp_path: Path) -> None:
+    measures = [build.measure("accuracy", 30.0, student=name) for name in ("alexnet", "resnet18")]
+    build.write(tmp_path, build.content("dm", build.images(distiller="resnet18"), measures))
+    (panel,) = _panels(rows(read_results(tmp_path)), ["accuracy"], "ipc")
+    assert [row.axes["student"] for row in panel.rows] == ["resnet18"]
+
+
+def test_the_ceiling_of_a_panel_is_of_its_data_and_network(tmp_path: Path) -> None:
+    for dataset, value in (("digits", 98.0), ("cifar10", 84.0)):
+        measures = [
+            build.measure(name, value, student="convnet") for name in ("accuracy", "full_data_accuracy")
+        ]
+        build.write(tmp_path, build.content("dm", build.images(dataset), measures))
+    panels = _panels(rows(read_results(tmp_path)), ["accuracy"], "ipc")
+    assert {panel.rest["dataset"]: panel.ceiling for panel in panels} == {"digits": 98.0, "cifar10": 84.0}

@@ -3,7 +3,6 @@ beginner."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -89,10 +88,9 @@ def test_the_file_stays_small(full: Path) -> None:
 
 def test_the_same_files_give_the_same_report(tmp_path: Path) -> None:
     content = accuracy("dm", 25.0)
-    build.add_picture(
-        tmp_path / "runs", content, np.random.default_rng(0).random((10, 1, 3, 8, 8)), ["class"] * 10
-    )
-    (tmp_path / "runs" / content["run_id"] / "result.json").write_text(json.dumps(content))
+    pixels = np.random.default_rng(0).random((10, 1, 3, 8, 8))
+    build.add_picture(tmp_path / "runs", content, pixels, ["class"] * 10)
+    build.write(tmp_path / "runs", content)
     outs = [
         write_report(tmp_path / "runs", tmp_path, tmp_path / name).read_bytes()
         for name in ("a.html", "b.html")
@@ -152,11 +150,10 @@ def test_a_damaged_picture_is_left_out(tmp_path: Path) -> None:
 def test_the_colour_of_a_gap_follows_the_direction_of_the_metric(
     metric: str, ours: float, paper: float, colour: str
 ) -> None:
-    row = Row(method="m", setting="s", metric=metric, mean=ours, std=0.6, paper=paper, paper_std=0.8)
+    fixed: dict[str, Any] = {"method": "m", "axes": {"dataset": "s"}, "metric": metric, "profile": "paper"}
+    row = Row(mean=ours, std=0.6, paper=paper, paper_std=0.8, **fixed)
     assert shade(row) == colour
-    swapped = shade(
-        Row(method="m", setting="s", metric=metric, mean=paper, std=0.6, paper=ours, paper_std=0.8)
-    )
+    swapped = shade(Row(mean=paper, std=0.6, paper=ours, paper_std=0.8, **fixed))
     assert (swapped[:4], colour[:4]) in {("even", "even"), ("bett", "wors"), ("wors", "bett")}
 
 
@@ -164,6 +161,35 @@ def test_the_gap_to_the_paper_stands_in_the_table(tmp_path: Path) -> None:
     page = report(tmp_path, accuracy("dm", 29.0))
     assert any(attributes.get("class") == "gap better-2" for tag, attributes in page.tags if tag == "span")
     assert re.search(r"30\.0 ± 1\.4\s*\+4\.0\s*paper 26\.0 ± 0\.8", page.text)
+
+
+def test_a_card_says_how_its_product_was_measured_and_the_mean_of_all_seeds(tmp_path: Path) -> None:
+    cell = build.images(profile="fast", settings={"method.iterations": 67})
+    for seed, value in ((0, 20.0), (1, 30.0)):
+        measure = build.measure("accuracy", value, student="convnet")
+        content = build.content("dsa", cell, [measure], seed)
+        if seed == 0:
+            build.add_picture(tmp_path / "runs", content, np.zeros((10, 1, 3, 8, 8)), ["class"] * 10)
+        build.write(tmp_path / "runs", content)
+    page = report(tmp_path)
+    assert re.search(r"dsa · cifar10 · ipc 1\s*protocol dc · profile fast · iterations=67", page.text)
+    assert "accuracy 25.0 ± 7.1 % (2 × 1)" in page.text
+    assert not any("gap better" in (attributes.get("class") or "") for _, attributes in page.tags)
+
+
+def test_nothing_that_is_damaged_fails_the_report(tmp_path: Path) -> None:
+    content = accuracy("dm", 25.0)
+    folder = build.write(tmp_path / "runs", content)
+    (folder / "metrics.jsonl").write_bytes(b"\xff\xfe")
+    (tmp_path / "products" / content["product"]["id"] / "metrics.jsonl").mkdir(parents=True)
+    (tmp_path / "runs" / "folder" / "result.json").mkdir(parents=True)
+    (tmp_path / "runs" / "deep").mkdir()
+    (tmp_path / "runs" / "deep" / "result.json").write_text("[" * 100_000 + "]" * 100_000)
+    (tmp_path / "results" / "reference").mkdir(parents=True)
+    (tmp_path / "results" / "reference" / "x.csv").write_bytes(b"\xff\xfe")
+    page = report(tmp_path)
+    assert "5 files could not be read" in page.text
+    assert "26.0 ± 1.4" in page.text
 
 
 def test_the_command_makes_the_report_without_loading_torch(tmp_path: Path) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from distill_bench.errors import UserError
 from distill_bench.reporting import pivot, read_results, read_table, show_result, show_sweep
-from distill_bench.reporting.terminal import sizes
+from distill_bench.reporting.table import rows
+from tests.conftest import REPOSITORY
 from tests.reporting import build
 
 
@@ -27,7 +34,7 @@ def printed(console: Console) -> str:
 def accuracy(method: str, value: float, seed: int = 0, ipc: int = 1, **more: Any) -> dict[str, Any]:
     measures = [
         build.measure("accuracy", value, value + 2, student="convnet"),
-        build.measure("full_data_accuracy", 84.5),
+        build.measure("full_data_accuracy", 84.5, student="convnet"),
     ]
     return build.content(method, build.images("cifar10", ipc, **more), measures, seed)
 
@@ -41,7 +48,7 @@ def test_a_pivot_has_methods_down_settings_across_and_the_ceiling_below(
             build.write(tmp_path, accuracy("random", 14.0 + ipc, seed, ipc))
     console.print(pivot(read_results(tmp_path)))
     lines = [line.split() for line in printed(console).splitlines() if line.strip()]
-    assert ["method", "ipc=1", "ipc=10"] in lines
+    assert ["method", "ipc", "1", "ipc", "10"] in lines
     assert ["dm", "27.0", "±", "1.2", "36.0", "±", "1.2"] in lines
     assert ["full", "data", "84.5", "84.5"] in lines
     assert "n = 2 × 2" in printed(console)
@@ -49,10 +56,9 @@ def test_a_pivot_has_methods_down_settings_across_and_the_ceiling_below(
 
 def test_a_number_is_never_cut_short_on_a_narrow_terminal(tmp_path: Path) -> None:
     for target in (3, 4, 5):
-        labels = build.mixture(target, mixture="random", dimension=4)
-        build.write(
-            tmp_path, build.content("runnalls", labels, [build.measure("distance", 0.15042, 0.15791)])
-        )
+        cell = build.mixture(target, mixture="random", dimension=4)
+        measure = build.measure("distance", 0.15042, 0.15791)
+        build.write(tmp_path, build.content("runnalls", cell, [measure]))
     narrow = Console(file=io.StringIO(), width=50, highlight=False)
     narrow.print(pivot(read_results(tmp_path)))
     assert "…" not in printed(narrow)
@@ -68,10 +74,10 @@ def test_what_was_made_under_another_profile_is_another_table(tmp_path: Path, co
 
 def test_a_run_shows_its_measures_and_where_its_files_lie(tmp_path: Path, console: Console) -> None:
     result = accuracy("dm", 25.0)
-    result["artifacts"] = {"picture": "synthetic.png"}
-    show_result(result, tmp_path, console)
+    build.add_picture(tmp_path / "runs", result, np.zeros((10, 1, 3, 8, 8)), ["class"] * 10)
+    show_result(result, tmp_path / "runs", console)
     text = printed(console)
-    for part in (result["run_id"], "26.0 ± 1.4", "cifar10 ipc=1", "84.5", build.CPU, "synthetic.png"):
+    for part in (result["run_id"], "26.0 ± 1.4", "cifar10 · ipc 1", "84.5", build.CPU, "synthetic.png"):
         assert part in text
 
 
@@ -87,7 +93,7 @@ def test_an_experiment_is_merged_into_its_table_beside_the_paper(tmp_path: Path,
         build.write(runs, content)
         show_sweep([content["run_id"]], runs, results, "datadam_table1", console)
     table = read_table(results / "datadam" / "table1.csv")
-    found = {row.method: row for row in table if row.setting == "cifar10 ipc=1" and row.metric == "accuracy"}
+    found = {row.method: row for row in table if row.cell == "cifar10 · ipc 1" and row.metric == "accuracy"}
     assert {name for name, row in found.items() if row.mean is not None} == {"dm", "datadam"}
     assert (found["datadam"].paper, found["mtt"].paper, found["datadam"].gap) == (
         32.0,
@@ -116,16 +122,82 @@ def test_a_sweep_in_which_a_result_is_damaged_shows_the_others(
     assert contents[0]["run_id"] in capsys.readouterr().err
 
 
-def test_a_table_says_the_size_that_all_its_runs_share(tmp_path: Path) -> None:
-    for method, width in (("dm", 32), ("random", 32)):
+def test_a_row_says_the_size_of_its_evaluation(tmp_path: Path) -> None:
+    for method, epochs in (("dm", 150), ("random", 1000)):
         content = accuracy(method, 25.0)
-        content["config"] = {
-            "student": {"name": "convnet", "width": width},
-            "protocol": {"epochs": 150, "nets": 3},
-        }
+        content["config"]["student"] = {"name": "convnet", "width": 32}
+        content["config"]["protocol"] = {"epochs": epochs, "nets": 3}
         build.write(tmp_path, content)
-    results = read_results(tmp_path)
-    assert sizes(results) == ["convnet of width 32", "E = 150", "3 networks a set"]
-    results[0].config["protocol"]["epochs"] = 1000
-    assert sizes(results) == ["convnet of width 32", "3 networks a set"]
-    assert sizes([]) == []
+    sizes = {row.method: row.size for row in rows(read_results(tmp_path)) if row.method != "full"}
+    assert sizes["dm"] == "convnet of width 32, E = 150, 3 networks a set"
+    assert sizes["random"] == "convnet of width 32, E = 1000, 3 networks a set"
+
+
+def test_a_cell_is_shown_with_all_its_seeds_on_disk_and_nothing_else(
+    tmp_path: Path, console: Console
+) -> None:
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    other = accuracy("dm", 35.0, 1, settings={"method.lr": 2})
+    old, new = accuracy("dm", 25.0, 0), accuracy("dm", 27.0, 2)
+    for content in (old, other, new):
+        build.write(runs, content)
+    show_sweep([new["run_id"]], runs, results, "x_table1", console, command="python run.py -m seed=2")
+    (row,) = [row for row in read_table(results / "x" / "table1.csv") if row.metric == "accuracy"]
+    assert (row.mean, row.count, row.settings) == (27.0, "2 × 2", {})
+    assert "`python run.py -m seed=2`" in (results / "x" / "table1.md").read_text()
+
+
+def test_a_cell_that_is_run_again_elsewhere_with_fewer_seeds_changes_no_row(
+    tmp_path: Path, console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    for runs, seeds in (("many", range(3)), ("few", range(1))):
+        contents = [accuracy("dm", 25.0 + seed, seed) for seed in seeds]
+        for content in contents:
+            build.write(tmp_path / runs, content)
+        show_sweep([c["run_id"] for c in contents], tmp_path / runs, results, "x_table1", console)
+    (row,) = [row for row in read_table(results / "x" / "table1.csv") if row.metric == "accuracy"]
+    assert row.count == "3 × 2"
+    assert "kept dm · cifar10 · ipc 1 · accuracy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "x_", ".x"])
+def test_the_name_of_an_experiment_leads_to_no_other_folder(
+    tmp_path: Path, console: Console, name: str
+) -> None:
+    with pytest.raises(UserError, match="experiment_name="):
+        show_sweep([], tmp_path / "runs", tmp_path / "results", name, console)
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_numbers_of_a_paper_are_one_line(tmp_path: Path, console: Console) -> None:
+    reference = tmp_path / "results" / "reference"
+    reference.mkdir(parents=True)
+    (reference / "foo_table1.csv").write_text("method,value\n")
+    with pytest.raises(UserError, match=r"foo_table1\.csv: columns"):
+        show_sweep([], tmp_path / "runs", tmp_path / "results", "foo_table1", console)
+
+
+PRINT = """
+import sys
+from distill_bench.reporting.console import standard_console
+console = standard_console()
+for line in range(2_000):
+    console.print("26.0 ± 1.4 " * 10)
+print("went on", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("end", ["| cat > /dev/null", "| true", "> /dev/full", ">&-"])
+def test_no_output_stops_what_follows(end: str) -> None:
+    line = f"set -o pipefail; {shlex.quote(sys.executable)} -c {shlex.quote(PRINT)} {end}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "went on\n")

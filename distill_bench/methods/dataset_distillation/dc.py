@@ -47,7 +47,8 @@ INFO = MethodInfo(
 def run(ctx: Context, cfg: Config) -> SyntheticSet:
     r"""Distil with
 
-    .. math:: \min_S E_{\theta_0} \sum_t \sum_k D(\nabla_\theta CE(S_k; \theta_t), \nabla_\theta CE(B^T_k; \theta_t))
+    .. math:: \min_S E_{\theta_0} \sum_t \sum_k
+        D(\nabla_\theta CE(S_k; \theta_t), \nabla_\theta CE(B^T_k; \theta_t))
 
     where theta_t is the network after t rounds of training on S.
     """

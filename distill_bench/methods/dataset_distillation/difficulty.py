@@ -136,7 +136,8 @@ class Config:
 
 INFO = MethodInfo(
     task="dataset_distillation",
-    paper="Task-Specific Generative Dataset Distillation with Difficulty-Guided Sampling, ICCVW 2025, arXiv 2507.03331",
+    paper="Task-Specific Generative Dataset Distillation with Difficulty-Guided Sampling, ICCVW 2025, "
+    "arXiv 2507.03331",
     summary="draws from a generated pool by the difficulty of the original images",
     uses=("dataset", "ipc"),
     uses_when={"student": lambda cfg: cfg.scorer is ScorerKind.trained},

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from distill_bench.sweeps import command_of
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 SWEEP = ["-m", "method=random,dm", "dataset=digits", "ipc=1,2", "profile=smoke"]
 
 
 def results(roots: Path) -> set[tuple[str, int]]:
-    found = [json.loads(file.read_text()) for file in roots.glob("runs/*/result.json")]
-    return {(result["method"], result["labels"]["ipc"]) for result in found}
+    contents = [json.loads(file.read_text()) for file in roots.glob("runs/*/result.json")]
+    return {(result["method"], result["axes"]["ipc"]) for result in contents}
 
 
 ALL = {("random", 1), ("random", 2), ("dm", 1), ("dm", 2)}
@@ -46,6 +48,39 @@ def test_a_wrong_cell_does_not_stop_the_others_and_is_named(command: Command, tm
     assert results(tmp_path) == {("random", 1), ("dm", 1)}
     assert "2 of 4 cells did not finish" in done.stderr
     assert "ipc.images_per_class=500" in done.stderr
+
+
+FEW = ["-m", "method=random", "dataset=digits", "ipc=1", "profile=smoke", "experiment_name=foo_table1"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "line"),
+    [
+        pytest.param("foreign", 2, "foo/table1.csv: not a table", id="foreign table"),
+        pytest.param("file", 1, "results", id="a file in place of the folder"),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_one_line_and_not_success(
+    command: Command, tmp_path: Path, damage: str, code: int, line: str
+) -> None:
+    results = tmp_path / "results"
+    if damage == "file":
+        results.write_text("no folder")
+    else:
+        (results / "foo").mkdir(parents=True)
+        (results / "foo" / "table1.csv").write_text("hello\n")
+    done = command(*FEW, f"results_root={results}")
+    assert done.returncode == code, done.stderr
+    (error,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
+    assert line in error
+    assert "Traceback" not in done.stderr
+    assert "Callback" not in done.stderr
+
+
+def test_the_command_of_a_table_has_all_words_but_places() -> None:
+    words = ["method=random,dm", "ipc='1','10'", "seed=range(0,10)", "results_root=/x", "threads=1"]
+    assert command_of(words) == "python run.py -m method=random,dm ipc=1,10 'seed=range(0,10)'"
+    assert command_of(["experiment=demo", "seed=0"]) == "python run.py experiment=demo seed=0"
 
 
 @pytest.mark.slow

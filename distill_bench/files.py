@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -101,7 +102,7 @@ def save_tensors(path: Path, tree: Mapping[str, Any], about: Mapping[str, Any]) 
         try:
             save_file(tensors, temporary, metadata={_HEADER: header})
         except SafetensorError as error:  # what its own library makes of a full disk
-            raise OSError(f"{path}: cannot be written ({error})") from error
+            raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
 
     write_with(path, write)
     return digest

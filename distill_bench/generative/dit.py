@@ -104,10 +104,10 @@ def imagenet_ids(class_names: list[str]) -> list[int] | None:
     """The classes' places among the 1000 of ImageNet, if all are known by their wnids; else None."""
     from timm.data import ImageNetInfo
 
-    wnids = {name: wnid for known in (IMAGENETTE, IMAGEWOOF) for wnid, name in known.items()}
+    wnids = {name: wnid for subset in (IMAGENETTE, IMAGEWOOF) for wnid, name in subset.items()}
     place = {wnid: i for i, wnid in enumerate(ImageNetInfo("imagenet-1k").label_names())}
-    named = [wnids.get(name, name) for name in class_names]
-    return [place[wnid] for wnid in named] if all(wnid in place for wnid in named) else None
+    names = [wnids.get(name, name) for name in class_names]
+    return [place[wnid] for wnid in names] if all(wnid in place for wnid in names) else None
 
 
 def _label_ids(there: int, class_names: list[str], folder: Path) -> list[int]:

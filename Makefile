@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-demo: $(READY) ## distil the handwritten digits on the CPU, in a minute or two
+demo: $(READY) ## distil the handwritten digits on the CPU, in about two minutes
 	$(BIN)/python run.py experiment=demo $(ARGS)
 	@echo
 	@echo 'Next:  make report, then open report.html'
@@ -28,7 +28,7 @@ demo: $(READY) ## distil the handwritten digits on the CPU, in a minute or two
 table-%: $(READY) ## a paper's table, e.g. table-datadam-1 PROFILE=smoke|fast|paper ARGS="device=cuda"
 	$(BIN)/python run.py experiment=$(subst -,_table,$*) profile=$(PROFILE) $(ARGS)
 
-report: $(READY) ## one HTML page of all runs and tables: report.html
+report: $(READY) ## all runs, with tables and figures, in one HTML page: report.html
 	$(BIN)/python scripts/report.py
 
 methods: $(READY) ## the page of all methods, from their own files and the tables: results/methods.md

@@ -58,7 +58,7 @@ def load_prior(run: Run, data: ImageDataset, config: GeneratorConfig) -> Prior:
 
 def prior_parts(data: ImageDataset, config: GeneratorConfig) -> dict[str, Any]:
     """What the prior depends on, as JSON for a cache key: everything but how it is sampled."""
-    parts: dict[str, Any] = {"kind": config.kind.name, "path": config.path, "data": data.fingerprint}
+    parts: dict[str, Any] = {"kind": config.kind.name, "path": config.path, "data": data.pixel_fingerprint}
     if config.kind is GeneratorKind.diffusion and not config.path:
         architecture = asdict(architecture_for(config, data.resolution))
         architecture["seconds"] = min(architecture["seconds"], 1e9)  # JSON has no infinity

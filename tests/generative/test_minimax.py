@@ -22,7 +22,6 @@ from distill_bench.generative.minimax import (
     worst_match,
 )
 from distill_bench.generative.networks import build_network
-from distill_bench.generative.training import unit_images
 from distill_bench.interrupt import Interrupted
 from tests.generative.analytic import gaussian_prior
 from tests.generative.rooms import prior_of, tuned_of
@@ -265,7 +264,7 @@ def test_each_criterion_moves_what_it_names(context: MakeContext) -> None:
     }
     labels = torch.arange(200) % 10
     indices = ctx.dataset.train.sample_per_class(20, torch.Generator().manual_seed(0)).flatten()
-    real = F.normalize(unit_images(ctx.dataset, indices).flatten(1), dim=1)
+    real = F.normalize((ctx.dataset.train.unit(indices) * 2 - 1).flatten(1), dim=1)
     of_class = labels[:, None] == torch.arange(10).repeat_interleave(20)
     of_one_another = (labels[:, None] == labels) & ~torch.eye(200, dtype=torch.bool)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from distill_bench.catalogue import method_module
 from distill_bench.context import Context
+from distill_bench.files import save_tensors
 from distill_bench.generative.architectures import ARCHITECTURES, DenoiserArchitecture
 from distill_bench.generative.minimax import (
     Memory,
@@ -227,6 +230,30 @@ def test_only_the_chosen_parameters_are_tuned_whatever_the_seed_and_the_size(con
     again = weights_of(tuned_of(other, settings()))
     assert all(torch.equal(value, again[name]) for name, value in weights_of(tuned).items())
     assert len(list((ctx.cache.root / "minimax").glob("*.safetensors"))) == made == 1
+
+
+def test_other_weights_in_the_same_place_are_tuned_anew_and_the_same_elsewhere_are_not(
+    context: MakeContext, tmp_path: Path
+) -> None:
+    ctx = context(*SHORT)
+    weights = prior_of(ctx).network.state_dict()
+    file, copy = tmp_path / "weights.safetensors", tmp_path / "copy" / "weights.safetensors"
+
+    def tuned(path: Path) -> dict[str, Tensor]:
+        return weights_of(tuned_of(context(*SHORT, f"generator.path={path}"), settings(iterations=2)))
+
+    def tunings() -> int:
+        return len(list((ctx.cache.root / "minimax").glob("*.safetensors")))
+
+    save_tensors(file, {"weights": weights}, {})
+    first = tuned(file)
+    copy.parent.mkdir()
+    shutil.copy2(file, copy)
+    assert all(torch.equal(value, first[name]) for name, value in tuned(copy).items())
+    assert tunings() == 1
+    save_tensors(file, {"weights": {name: value + 0.1 for name, value in weights.items()}}, {})
+    assert not torch.equal(tuned(file)["label.weight"], first["label.weight"])
+    assert tunings() == 2
 
 
 def test_a_tuning_that_is_stopped_gives_the_same_bits_as_one_that_is_not(

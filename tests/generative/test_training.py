@@ -161,7 +161,7 @@ def test_a_training_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
 
 
 def test_training_lowers_the_loss(context: MakeContext) -> None:
-    ctx = context("method=diffusion", "dataset=digits", "generator.train_steps=300")
+    ctx = context("method=diffusion", "dataset=digits", "generator.train_steps=200")
     ctx.log_every = 1
     trained_of(ctx)
     losses = [point["loss"] for point in ctx.tracker.points()]

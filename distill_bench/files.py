@@ -17,6 +17,7 @@ __all__ = [
     "move",
     "read_header",
     "save_tensors",
+    "stamp",
     "sweep",
     "write_json",
     "write_text",
@@ -71,6 +72,18 @@ def sweep(folder: Path, stem: str = "") -> None:
     """
     for file in folder.glob(f".{stem}*{_PARTIAL}"):
         file.unlink(missing_ok=True)
+
+
+def stamp(path: Path) -> str:
+    """A digest of the names, sizes and times of change of the files at or below `path`; empty if nothing is
+    there."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        facts = file.stat()
+        name = file.relative_to(path).as_posix() if file != path else ""
+        total.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()[:16] if files else ""
 
 
 def write_text(path: Path, text: str) -> None:

@@ -58,7 +58,7 @@ def load_dit(data: ImageDataset, config: GeneratorConfig, device: torch.device) 
     UserError, one line, for a directory without its parts, another forward process than a known one, or class
     counts that cannot be mapped.
     """
-    folder = Path(config.path) if config.path else _from_hub()
+    folder = Path(config.path).expanduser() if config.path else _from_hub()
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
         raise UserError(

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from distill_bench.generative.load import prior_parts
 from distill_bench.generative.prior import Prior
-from distill_bench.generative.sampling import Step, reverse, to_bytes
-from distill_bench.generative.training import unit_images
+from distill_bench.generative.sampling import Step, from_bytes, reverse, to_bytes
 from distill_bench.information import centroids, divergence
 from distill_bench.seeding import generator
 
@@ -89,13 +88,13 @@ def within_class_variance(
     def make() -> dict[str, float]:
         indices_KN = train.sample_per_class(count, generator(0, "variance", device=run.device))
         of_classes = [
-            prior.from_pixels(unit_images(data, indices)).var(dim=0, correction=0).mean()
+            prior.from_pixels(train.unit(indices) * 2 - 1).var(dim=0, correction=0).mean()
             for indices in indices_KN
         ]
         return {"variance": float(torch.stack(of_classes).mean())}
 
     space = prior_parts(data, config) if prior.latent else None
-    parts = {"data": data.fingerprint, "space": space, "per_class": count}
+    parts = {"data": data.pixel_fingerprint, "space": space, "per_class": count}
     return float(run.cache.get("within_class_variance", parts, make)["variance"])
 
 
@@ -116,7 +115,7 @@ def redraw_wrong(
     """
     per_class, wrong_counts = len(drawn) // data.num_classes, list[int]()
     pixels, labels = drawn.images.clone(), drawn.labels
-    images = data.transform.inverse(drawn.inputs()) * 2 - 1
+    images = from_bytes(pixels)
     for attempt in range(times):
         wrong = hook.takes_for_another(images, labels)
         wrong_counts.append(int(wrong.sum()))
@@ -129,7 +128,7 @@ def redraw_wrong(
             draws = [run.generator("redraw", attempt, row, device="cpu") for row in rows.tolist()]
             x0 = reverse(prior, labels[rows], rows % per_class, draws, config, hook)
             pixels[rows] = to_bytes(prior, x0, data.resolution, labels[rows])
-            images[rows] = pixels[rows].float() / 127.5 - 1
+            images[rows] = from_bytes(pixels[rows])
     return replace(drawn, images=pixels), wrong_counts
 
 

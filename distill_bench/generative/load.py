@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from distill_bench.errors import UserError
-from distill_bench.files import Damaged, load_tensors
+from distill_bench.files import Damaged, load_tensors, stamp
 from distill_bench.generative.architectures import DenoiserArchitecture, architecture_for
 from distill_bench.generative.dit import load_dit
 from distill_bench.generative.prior import Prior
@@ -40,7 +40,9 @@ def load_prior(run: Run, data: ImageDataset, config: GeneratorConfig) -> Prior:
             f"generator.kind={config.kind.name}: this method samples a diffusion model; allowed: {allowed}"
         )
     architecture = architecture_for(config, data.resolution)
-    weights = _given(Path(config.path)) if config.path else _trained(run, data, config, architecture)
+    weights = (
+        _given(Path(config.path).expanduser()) if config.path else _trained(run, data, config, architecture)
+    )
     net = new_network(architecture, data).to(run.device)
     _fill(net, weights, config.path or "the cache")
     together = (
@@ -57,8 +59,12 @@ def load_prior(run: Run, data: ImageDataset, config: GeneratorConfig) -> Prior:
 
 
 def prior_parts(data: ImageDataset, config: GeneratorConfig) -> dict[str, Any]:
-    """What the prior depends on, as JSON for a cache key: everything but how it is sampled."""
-    parts: dict[str, Any] = {"kind": config.kind.name, "path": config.path, "data": data.fingerprint}
+    """What the prior depends on, as JSON for a cache key: everything but how it is sampled.
+
+    Weights made elsewhere count by what is at `generator.path`, wherever that is.
+    """
+    weights = stamp(Path(config.path).expanduser()) if config.path else ""
+    parts: dict[str, Any] = {"kind": config.kind.name, "weights": weights, "data": data.pixel_fingerprint}
     if config.kind is GeneratorKind.diffusion and not config.path:
         architecture = asdict(architecture_for(config, data.resolution))
         architecture["seconds"] = min(architecture["seconds"], 1e9)  # JSON has no infinity

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from distill_bench.generative.average import update_average
 from distill_bench.generative.load import load_prior, prior_parts
 from distill_bench.generative.process import Prediction
-from distill_bench.generative.training import denoising_loss, drop_labels, flat_adamw, unit_images
+from distill_bench.generative.training import denoising_loss, drop_labels, flat_adamw
 from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
@@ -299,7 +299,7 @@ def _real_batch(data: ImageDataset, prior: Prior, size: int, draws: torch.Genera
     """Real x_0 (B, C, H, W) in the prior's space, mirrored at random where the data set's labels allow, and
     classes."""
     indices = torch.randint(len(data.train), (size,), generator=draws, device=draws.device)
-    images = unit_images(data, indices)
+    images = data.train.unit(indices) * 2 - 1
     if _flips(data):
         mirrored = torch.rand(size, 1, 1, 1, generator=draws, device=draws.device) < 0.5
         images = torch.where(mirrored, images.flip(3), images)

@@ -44,17 +44,11 @@ __all__ = [
     "rate",
     "schedule",
     "train_denoiser",
-    "unit_images",
 ]
 
 SLICES = 1000  # of the budget
 WARM_UP = 200  # steps
 CLIP = 1.0  # norm of the gradient
-
-
-def unit_images(data: ImageDataset, indices: Tensor) -> Tensor:
-    """Training images (B, C, H, W) at `indices`, in [-1, 1]."""
-    return data.transform.inverse(data.train.images(indices)) * 2 - 1
 
 
 def drop_labels(labels: Tensor, null: int, share: float, draws: torch.Generator) -> Tensor:
@@ -120,7 +114,7 @@ def train_denoiser(
     def train_step() -> Tensor:
         draws = generator(0, "prior", state["taken"], device=run.device)
         indices = torch.randint(len(data.train), (architecture.batch,), generator=draws, device=run.device)
-        x0 = unit_images(data, indices)
+        x0 = data.train.unit(indices) * 2 - 1
         if flips:
             mirrored = torch.rand(len(x0), 1, 1, 1, generator=draws, device=run.device) < 0.5
             x0 = torch.where(mirrored, x0.flip(3), x0)

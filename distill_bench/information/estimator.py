@@ -68,7 +68,7 @@ def train_estimator(
     """
     parts = {
         "training": asdict(training),
-        "data": data.fingerprint,
+        "data": data.pixel_fingerprint,
         "space": space,
         "augmentation": _families(data),
     }
@@ -116,7 +116,7 @@ def _train(
         """Log-probabilities and labels of training images."""
         net.eval()
         with torch.no_grad():
-            logits = [net(encode(_signed(data, batch))) for batch in indices.split(250)]
+            logits = [net(encode(train.unit(batch) * 2 - 1)) for batch in indices.split(250)]
         net.train()
         return torch.cat(logits).log_softmax(1), train.labels[indices]
 
@@ -164,7 +164,7 @@ def _batches(
     for step in range(first, last):
         draws = generator(0, "estimator", step, device=device)
         indices = rest_N[torch.randint(len(rest_N), (BATCH,), generator=draws, device=device)]
-        images = _signed(data, indices)
+        images = data.train.unit(indices) * 2 - 1
         if families:
             draw = augment.draw(families, 1, BATCH, generator(0, "estimator families", step), draws)
             images = augment.apply(draw, images[None])[0]
@@ -177,11 +177,6 @@ def _batches(
 def _families(data: ImageDataset) -> str:
     """Of the families that preserve the data set's labels, those of ordinary training."""
     return "_".join(family for family in data.augmentation.split("_") if family in ("crop", "flip"))
-
-
-def _signed(data: ImageDataset, indices: Tensor) -> Tensor:
-    """Training images (B, C, H, W) at `indices`, in [-1, 1]."""
-    return data.transform.inverse(data.train.images(indices)) * 2 - 1
 
 
 def _network(data: ImageDataset, width: int, shape: tuple[int, int, int]) -> nn.Module:

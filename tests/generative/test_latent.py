@@ -171,7 +171,7 @@ def test_images_do_not_depend_on_how_many_are_drawn_together() -> None:
 def agreement(ctx: Context, generator: latent.LatentGenerator) -> float:
     """Share of drawn digits whose nearest real image has their label."""
     train = ctx.dataset.train
-    real = ctx.dataset.transform.inverse(train.images(torch.arange(len(train)))) * 2 - 1
+    real = train.unit(torch.arange(len(train))) * 2 - 1
     drawn = latent.draw_images(generator, latent.class_noise(0, 10, 20, generator.noise), 64)
     nearest = torch.cdist(drawn.flatten(0, 1).flatten(1), real.flatten(1)).argmin(1)
     return float((train.labels[nearest] == torch.arange(10).repeat_interleave(20)).float().mean())

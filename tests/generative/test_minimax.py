@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from distill_bench.catalogue import method_module
 from distill_bench.context import Context
+from distill_bench.files import save_tensors
 from distill_bench.generative.architectures import ARCHITECTURES, DenoiserArchitecture
 from distill_bench.generative.minimax import (
     Memory,
@@ -22,7 +25,6 @@ from distill_bench.generative.minimax import (
     worst_match,
 )
 from distill_bench.generative.networks import build_network
-from distill_bench.generative.training import unit_images
 from distill_bench.interrupt import Interrupted
 from tests.generative.analytic import gaussian_prior
 from tests.generative.rooms import prior_of, tuned_of
@@ -230,6 +232,30 @@ def test_only_the_chosen_parameters_are_tuned_whatever_the_seed_and_the_size(con
     assert len(list((ctx.cache.root / "minimax").glob("*.safetensors"))) == made == 1
 
 
+def test_other_weights_in_the_same_place_are_tuned_anew_and_the_same_elsewhere_are_not(
+    context: MakeContext, tmp_path: Path
+) -> None:
+    ctx = context(*SHORT)
+    weights = prior_of(ctx).network.state_dict()
+    file, copy = tmp_path / "weights.safetensors", tmp_path / "copy" / "weights.safetensors"
+
+    def tuned(path: Path) -> dict[str, Tensor]:
+        return weights_of(tuned_of(context(*SHORT, f"generator.path={path}"), settings(iterations=2)))
+
+    def tunings() -> int:
+        return len(list((ctx.cache.root / "minimax").glob("*.safetensors")))
+
+    save_tensors(file, {"weights": weights}, {})
+    first = tuned(file)
+    copy.parent.mkdir()
+    shutil.copy2(file, copy)
+    assert all(torch.equal(value, first[name]) for name, value in tuned(copy).items())
+    assert tunings() == 1
+    save_tensors(file, {"weights": {name: value + 0.1 for name, value in weights.items()}}, {})
+    assert not torch.equal(tuned(file)["label.weight"], first["label.weight"])
+    assert tunings() == 2
+
+
 def test_a_tuning_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
     context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +291,7 @@ def test_each_criterion_moves_what_it_names(context: MakeContext) -> None:
     }
     labels = torch.arange(200) % 10
     indices = ctx.dataset.train.sample_per_class(20, torch.Generator().manual_seed(0)).flatten()
-    real = F.normalize(unit_images(ctx.dataset, indices).flatten(1), dim=1)
+    real = F.normalize((ctx.dataset.train.unit(indices) * 2 - 1).flatten(1), dim=1)
     of_class = labels[:, None] == torch.arange(10).repeat_interleave(20)
     of_one_another = (labels[:, None] == labels) & ~torch.eye(200, dtype=torch.bool)
 

@@ -101,7 +101,7 @@ def test_modes_are_of_their_class_one_for_each_image_and_made_once(context: Make
     flat = modes.flatten(2)
     assert all(len(of_class.unique(dim=0)) == 5 for of_class in flat)
     data = ctx.dataset
-    images = (data.transform.inverse(data.train.images(torch.arange(len(data.train)))) * 2 - 1).flatten(1)
+    images = (data.train.unit(torch.arange(len(data.train))) * 2 - 1).flatten(1)
     nearest = torch.cdist(images, flat.flatten(0, 1)).argmin(1) // 5
     assert float((nearest == data.train.labels).float().mean()) > 0.9
     files = list((ctx.cache.root / "modes").glob("*.safetensors"))
@@ -112,7 +112,7 @@ def test_modes_are_of_their_class_one_for_each_image_and_made_once(context: Make
 def test_the_only_mode_of_a_class_is_its_mean(context: MakeContext) -> None:
     ctx = context("method=mgd3", "dataset=digits", "ipc=1", "profile=smoke")
     data = ctx.dataset
-    images = data.transform.inverse(data.train.images(torch.arange(len(data.train)))) * 2 - 1
+    images = data.train.unit(torch.arange(len(data.train))) * 2 - 1
     means = torch.stack([images[data.train.labels == k].mean(0) for k in range(10)])
     assert torch.allclose(modes_of(ctx, prior_of(ctx))[:, 0], means, atol=1e-5)
 

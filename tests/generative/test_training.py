@@ -3,7 +3,7 @@ back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ from distill_bench.generative.training import (
 )
 from distill_bench.groups import GeneratorConfig
 from distill_bench.interrupt import Interrupted
-from tests.generative.rooms import architecture_of, prior_of, trained_of
+from distill_bench.methods.dataset_distillation import igds
+from distill_bench.run import Run
+from tests.generative.rooms import architecture_of, latent_of, modes_of, prior_of, trained_of
 
 MakeContext = Callable[..., Context]
 SMALL_DIT = DenoiserArchitecture(network="dit", width=16, depth=3, patch=2, batch=4, lr=1e-3)
@@ -159,7 +161,7 @@ def test_a_training_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
 
 
 def test_training_lowers_the_loss(context: MakeContext) -> None:
-    ctx = context("method=diffusion", "dataset=digits", "generator.train_steps=300")
+    ctx = context("method=diffusion", "dataset=digits", "generator.train_steps=200")
     ctx.log_every = 1
     trained_of(ctx)
     losses = [point["loss"] for point in ctx.tracker.points()]
@@ -175,6 +177,29 @@ def test_all_seeds_share_one_prior_which_is_trained_once(context: MakeContext) -
     second = prior_of(ctx).network.state_dict()
     assert path.stat().st_mtime_ns == written
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("change", ["dataset.zca=true", "dataset.mean=[0.4] dataset.std=[0.2]"])
+def test_what_is_learned_from_raw_pixels_does_not_change_with_their_normalisation(
+    context: MakeContext, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    words = ["method=igds", "dataset=digits", "ipc=2", "profile=smoke"]
+    cfg = igds.Config(estimator_steps=4, estimator_width=8)
+    first = igds.run(context(*words), cfg)
+    ctx = context(*words, *change.split())
+    mgd3_ctx = context(*words, "method=mgd3")
+    modes = modes_of(mgd3_ctx, prior_of(mgd3_ctx))
+    latent_of(context(*words, "method=d2m"))
+    monkeypatch.setattr(ctx.dataset.transform, "inverse", lambda _: pytest.fail("inverted"))
+    monkeypatch.setattr(Run, "cached", only_cached)
+    assert torch.equal(igds.run(ctx, cfg).images, first.images)
+    assert torch.equal(modes_of(ctx, prior_of(ctx)), modes)
+    latent_of(context(*words, "method=d2m", *change.split()))
+
+
+def only_cached(run: Run, kind: str, parts: Mapping[str, Any], _make: Any) -> dict[str, Any]:
+    """`Run.cached`, which must not make anything."""
+    return run.cache.get(kind, parts, lambda: pytest.fail(f"{kind} is made again"))
 
 
 def refusal(make: Callable[[], Any]) -> str:

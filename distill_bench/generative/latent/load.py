@@ -37,7 +37,7 @@ def load_latent(run: Run, data: ImageDataset, config: GeneratorConfig) -> Latent
     require(
         bool(config.path) or config.name != "checkpoint", "generator.path", config.path or "(empty)", "a file"
     )
-    generator = read_latent(Path(config.path)) if config.path else pretrained(run, data, config)
+    generator = read_latent(Path(config.path).expanduser()) if config.path else pretrained(run, data, config)
     if config.path:
         _check(generator.shape, data, config)
     return generator.to(run.device).eval().requires_grad_(False)

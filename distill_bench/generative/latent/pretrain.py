@@ -13,7 +13,6 @@ from distill_bench.generative.latent.architectures import LatentArchitecture, ar
 from distill_bench.generative.latent.build import build_companion, build_generator
 from distill_bench.generative.latent.generator import GeneratorShape, LatentGenerator, update_average_of
 from distill_bench.generative.latent.objectives import objective
-from distill_bench.generative.training import unit_images
 from distill_bench.seeding import generator as seeded
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def pretrained(run: Run, data: ImageDataset, config: GeneratorConfig) -> LatentG
     before `train_steps` depends on the machine's speed.
     """
     plan = _plan(data, config)
-    generator, parts = build_generator(plan.shape), {**asdict(plan), "data": data.fingerprint}
+    generator, parts = build_generator(plan.shape), {**asdict(plan), "data": data.pixel_fingerprint}
     generator.load_state_dict(run.cached("latent", parts, lambda part: _train(part, data, plan)))
     return generator
 
@@ -95,7 +94,7 @@ def _real(data: ImageDataset, plan: _Plan, draws: torch.Generator) -> tuple[torc
     labels."""
     train, count = data.train, plan.architecture.batch_size
     indices = torch.randint(len(train), (count,), generator=draws, device=draws.device)
-    images = unit_images(data, indices)
+    images = train.unit(indices) * 2 - 1
     if plan.flip:
         mirrored = torch.rand(count, 1, 1, 1, generator=draws, device=draws.device) < 0.5
         images = torch.where(mirrored, images.flip(3), images)

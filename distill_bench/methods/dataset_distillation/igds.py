@@ -191,7 +191,7 @@ def _safe(ctx: Context, cfg: Config, beta: float, centroids: torch.Tensor) -> fl
 def _measures(ctx: Context, prior: Prior, estimator: Estimator, drawn: SyntheticSet) -> tuple[Measure, ...]:
     """What the guiding classifier itself says of the set; an independent one is asked by `protocol.audit`."""
     num_classes = ctx.dataset.num_classes
-    images = prior.from_pixels(ctx.dataset.transform.inverse(drawn.inputs()) * 2 - 1)
+    images = prior.from_pixels(drawn.pixels() * 2 - 1)
     values = information.measure(estimator.net, images, drawn.labels, num_classes)
     values["prototype_information"] = math.log(num_classes) + values["log_likelihood"]
     return tuple(

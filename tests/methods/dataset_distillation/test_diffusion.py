@@ -13,8 +13,8 @@ from distill_bench.errors import UserError
 from distill_bench.groups import ProtocolConfig, StudentConfig
 
 MakeContext = Callable[..., Context]
-SHORT = ["method=diffusion", "dataset=digits", "generator.train_steps=400", "generator.sampling_steps=15"]
-JUDGE = ["protocol.full_steps=400", "student.width=32", "generator.cfg=1"]
+SHORT = ["method=diffusion", "dataset=digits", "generator.train_steps=300", "generator.sampling_steps=15"]
+JUDGE = ["protocol.full_steps=250", "student.width=16", "generator.cfg=1"]
 
 
 def agreement(ctx: Context, judge_of: Context) -> float:

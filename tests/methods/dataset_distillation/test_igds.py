@@ -116,7 +116,7 @@ def test_the_variance_within_classes_is_that_of_the_images_and_is_measured_once(
     prior, config = prior_of(ctx), ctx.group(GeneratorConfig)
     found = generative.within_class_variance(ctx, ctx.dataset, prior, config, per_class=10**6)
     train = ctx.dataset.train
-    images = ctx.dataset.transform.inverse(train.images(torch.arange(len(train)))) * 2 - 1
+    images = train.unit(torch.arange(len(train))) * 2 - 1
     smallest, by_class = train.smallest_class, [images[train.labels == k] for k in range(10)]
     wanted = torch.stack([of_class.var(dim=0, correction=0).mean() for of_class in by_class]).mean()
     assert found == pytest.approx(float(wanted), rel=0.03)  # of `smallest` images a class, not of all
@@ -137,7 +137,7 @@ def test_information_is_bought_without_errors(context: MakeContext) -> None:
     found = {}
     for weight in (0.0, 0.3):
         made = estimator(ctx, weight)
-        images = data.transform.inverse(data.train.images(torch.arange(len(data.train)))) * 2 - 1
+        images = data.train.unit(torch.arange(len(data.train))) * 2 - 1
         found[weight] = information.measure(made.net, images, data.train.labels, 10)
         assert torch.allclose(made.centroids.sum(1), torch.ones(10), atol=1e-5)
         assert not any(parameter.requires_grad for parameter in made.net.parameters())

@@ -62,17 +62,18 @@ def test_a_wrong_setting_is_one_line(setting: dict[str, Any], message: str) -> N
         minimax.Config(**setting)
 
 
+@pytest.mark.slow
 def test_a_tuned_model_still_draws_the_class_asked_for_and_a_ruined_one_does_not(
     context: MakeContext,
 ) -> None:
     words = [
         "dataset=digits",
         "ipc=10",
-        "generator.train_steps=400",
+        "generator.train_steps=300",
         "generator.sampling_steps=15",
         "generator.cfg=1",
     ]
-    ctx = context("method=minimax", *words, "protocol.full_steps=400", "student.width=32")
+    ctx = context("method=minimax", *words, "protocol.full_steps=250", "student.width=16")
     judge = training.full_data_network(ctx, ctx.dataset, ctx.group(StudentConfig), ctx.group(ProtocolConfig))
 
     def agreement(**changes: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ __all__ = [
     "move",
     "read_header",
     "save_tensors",
+    "stamp",
     "sweep",
     "write_json",
     "write_text",
@@ -72,6 +74,18 @@ def sweep(folder: Path, stem: str = "") -> None:
         file.unlink(missing_ok=True)
 
 
+def stamp(path: Path) -> str:
+    """A digest of the names, sizes and times of change of the files at or below `path`; empty if nothing is
+    there."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        facts = file.stat()
+        name = file.relative_to(path).as_posix() if file != path else ""
+        total.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()[:16] if files else ""
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     write_with(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -101,7 +115,7 @@ def save_tensors(path: Path, tree: Mapping[str, Any], about: Mapping[str, Any]) 
         try:
             save_file(tensors, temporary, metadata={_HEADER: header})
         except SafetensorError as error:  # what its own library makes of a full disk
-            raise OSError(f"{path}: cannot be written ({error})") from error
+            raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
 
     write_with(path, write)
     return digest

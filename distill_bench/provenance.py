@@ -45,8 +45,15 @@ def _commit() -> str:
     top = Path(__file__).resolve().parent.parent
     if not (top / ".git").exists():
         return ""
-    words = ["git", "-C", str(top), "describe", "--always", "--dirty", "--abbrev=10"]
+    name = _git(top, "describe", "--always", "--abbrev=10")
+    changed = _git(top, "status", "--porcelain", "--untracked-files=no")
+    return f"{name}-dirty" if changed else name
+
+
+def _git(top: Path, *words: str) -> str:
+    """What git prints of the checkout `top`; nothing is locked, since other commands may be at work there."""
+    line = ["git", "--no-optional-locks", "-C", str(top), *words]
     try:
-        return subprocess.run(words, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+        return subprocess.run(line, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -10,6 +10,8 @@ from typing import Any
 
 from distill_bench.files import write_text
 
+_LAST_STEP = 2**53  # beyond it a step is damage
+
 __all__ = ["Tracker", "WandbMirror", "read_points"]
 
 
@@ -80,26 +82,39 @@ class Tracker:
             self.mirror.finish(summary)
 
 
-def read_points(file: Path) -> list[dict[str, Any]]:
-    """The points of a file of curves; lines that are no points (cut off by a kill, or damaged) are left
-    out."""
+def read_points(file: Path, warn: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """The points of a file of curves: objects with a text `phase` and a whole number `step`.
+
+    Other lines, such as one cut off by a kill, are left out; there are none if there is no file. A file that
+    cannot be read, or is no text, is named in one line given to `warn`.
+    """
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        content = file.read_bytes()
+    except FileNotFoundError:
         return []
-    points = []
-    for line in text.splitlines():
-        try:
-            point = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if (
-            isinstance(point, dict)
-            and isinstance(point.get("phase"), str)
-            and isinstance(point.get("step"), int)
-        ):
-            points.append(point)
-    return points
+    except OSError as error:
+        if warn:
+            warn(f"skipped {file}: {error}")
+        return []
+    text = content.decode(encoding="utf-8", errors="replace")
+    if warn and "\ufffd" in text:
+        warn(f"{file}: not a text file; what is no point of a curve is left out")
+    lines = text.splitlines()
+    return [point for line in lines if _is_point(point := _value(line))]
+
+
+def _value(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_point(point: Any) -> bool:
+    if not isinstance(point, dict) or not isinstance(point.get("phase"), str):
+        return False
+    step = point.get("step")
+    return isinstance(step, int) and not isinstance(step, bool) and abs(step) <= _LAST_STEP
 
 
 def _ends_whole(file: Path) -> bool:

@@ -1,7 +1,7 @@
 """Class-conditional generative models, trained here or elsewhere, and how images are drawn from them."""
 
 from distill_bench.generative.guidance import (
-    GuidanceSettings,
+    GuidanceForm,
     InformationGuidance,
     gradient_factor,
     redraw_wrong,
@@ -12,7 +12,7 @@ from distill_bench.generative.prior import Prior
 from distill_bench.generative.sampling import Hook, Step, draw_set, reverse
 
 __all__ = [
-    "GuidanceSettings",
+    "GuidanceForm",
     "Hook",
     "InformationGuidance",
     "Prior",

@@ -58,7 +58,7 @@ def load_dit(data: ImageDataset, config: GeneratorConfig, device: torch.device) 
     UserError, one line, for a directory without its parts, another forward process than a known one, or class
     counts that cannot be mapped.
     """
-    folder = Path(config.path) if config.path else _from_hub()
+    folder = Path(config.path).expanduser() if config.path else _from_hub()
     missing = [part for part in PARTS if not (folder / part).is_dir()]
     if missing:
         raise UserError(
@@ -104,10 +104,10 @@ def imagenet_ids(class_names: list[str]) -> list[int] | None:
     """The classes' places among the 1000 of ImageNet, if all are known by their wnids; else None."""
     from timm.data import ImageNetInfo
 
-    wnids = {name: wnid for known in (IMAGENETTE, IMAGEWOOF) for wnid, name in known.items()}
+    wnids = {name: wnid for subset in (IMAGENETTE, IMAGEWOOF) for wnid, name in subset.items()}
     place = {wnid: i for i, wnid in enumerate(ImageNetInfo("imagenet-1k").label_names())}
-    named = [wnids.get(name, name) for name in class_names]
-    return [place[wnid] for wnid in named] if all(wnid in place for wnid in named) else None
+    names = [wnids.get(name, name) for name in class_names]
+    return [place[wnid] for wnid in names] if all(wnid in place for wnid in names) else None
 
 
 def _label_ids(there: int, class_names: list[str], folder: Path) -> list[int]:

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from distill_bench.generative.load import prior_parts
 from distill_bench.generative.prior import Prior
-from distill_bench.generative.sampling import Step, reverse, to_bytes
-from distill_bench.generative.training import unit_images
+from distill_bench.generative.sampling import Step, from_bytes, reverse, to_bytes
 from distill_bench.information import centroids, divergence
 from distill_bench.seeding import generator
 
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BOX",
     "CentroidSource",
-    "GradientForm",
-    "GuidanceSettings",
+    "GradientPath",
+    "GuidanceForm",
     "InformationGuidance",
     "gradient_factor",
     "redraw_wrong",
@@ -47,33 +46,33 @@ BOX = 1.2  # the classifier's pixels are clipped to [-1.2, 1.2], so that gradien
 
 CentroidSource = Literal["synthetic", "real", "mixture"]
 """Whose predictions a class's are to differ from: those of the set being made, of real images, or both."""
-GradientForm = Literal["shrunk", "naive", "exact"]
+GradientPath = Literal["shrunk", "naive", "exact"]
 """How the reward's gradient reaches x_t: see `gradient_factor`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidanceSettings:
+class GuidanceForm:
     """The strength and the form of guidance."""
 
     scale: float  # s
     beta: float  # weight of the contextual term
     likelihood: float = 1.0  # weight a of the prototype term
     centroid: CentroidSource = "synthetic"
-    gradient: GradientForm = "shrunk"
+    gradient: GradientPath = "shrunk"
     trust: float = 0.2  # rho: the correction of eps is at most rho |eps|; 0: no bound
     window: tuple[float, float] = (0.0, 1.0)  # shares of the reverse process between which it acts
     temperature: float = 1.0
 
 
-def gradient_factor(form: GradientForm, alpha_bar: float, variance: float) -> float:
+def gradient_factor(path: GradientPath, alpha_bar: float, variance: float) -> float:
     r"""What the gradient with respect to x0h is multiplied by.
 
     shrunk: :math:`\kappa_t = \sqrt{ab}\, v / (ab\, v + 1 - ab)`, exact for a Gaussian prior of variance v per
     element; naive: :math:`1 / \sqrt{ab}`; exact: 1, since the gradient is already that with respect to x_t.
     """
-    if form == "shrunk":
+    if path == "shrunk":
         return alpha_bar**0.5 * variance / (alpha_bar * variance + 1 - alpha_bar)
-    return alpha_bar**-0.5 if form == "naive" else 1.0
+    return alpha_bar**-0.5 if path == "naive" else 1.0
 
 
 def within_class_variance(
@@ -89,13 +88,13 @@ def within_class_variance(
     def make() -> dict[str, float]:
         indices_KN = train.sample_per_class(count, generator(0, "variance", device=run.device))
         of_classes = [
-            prior.from_pixels(unit_images(data, indices)).var(dim=0, correction=0).mean()
+            prior.from_pixels(train.unit(indices) * 2 - 1).var(dim=0, correction=0).mean()
             for indices in indices_KN
         ]
         return {"variance": float(torch.stack(of_classes).mean())}
 
     space = prior_parts(data, config) if prior.latent else None
-    parts = {"data": data.fingerprint, "space": space, "per_class": count}
+    parts = {"data": data.pixel_fingerprint, "space": space, "per_class": count}
     return float(run.cache.get("within_class_variance", parts, make)["variance"])
 
 
@@ -116,7 +115,7 @@ def redraw_wrong(
     """
     per_class, wrong_counts = len(drawn) // data.num_classes, list[int]()
     pixels, labels = drawn.images.clone(), drawn.labels
-    images = data.transform.inverse(drawn.inputs()) * 2 - 1
+    images = from_bytes(pixels)
     for attempt in range(times):
         wrong = hook.takes_for_another(images, labels)
         wrong_counts.append(int(wrong.sum()))
@@ -129,7 +128,7 @@ def redraw_wrong(
             draws = [run.generator("redraw", attempt, row, device="cpu") for row in rows.tolist()]
             x0 = reverse(prior, labels[rows], rows % per_class, draws, config, hook)
             pixels[rows] = to_bytes(prior, x0, data.resolution, labels[rows])
-            images[rows] = pixels[rows].float() / 127.5 - 1
+            images[rows] = from_bytes(pixels[rows])
     return replace(drawn, images=pixels), wrong_counts
 
 
@@ -138,7 +137,7 @@ class InformationGuidance:
 
     def __init__(
         self,
-        settings: GuidanceSettings,
+        form: GuidanceForm,
         logits: Callable[[Tensor], Tensor],
         prior: Prior,
         real_KK: Tensor,
@@ -146,8 +145,8 @@ class InformationGuidance:
     ) -> None:
         """`logits` classifies what the prior diffuses; `real_KK` are real-data centroids; `variance` is that
         of the training data within classes, per element."""
-        self.settings, self.logits, self.prior, self.variance = settings, logits, prior, variance
-        self.through_denoiser = settings.gradient == "exact"
+        self.form, self.logits, self.prior, self.variance = form, logits, prior, variance
+        self.through_denoiser = form.gradient == "exact"
         self.real_KK = real_KK
         self.sums_KK = torch.zeros_like(real_KK)
         self.counts_K = torch.zeros(len(real_KK), device=real_KK.device)
@@ -155,28 +154,28 @@ class InformationGuidance:
 
     def __call__(self, step: Step) -> Tensor | None:
         """The corrected x0h: eps - sqrt(1 - ab) s g, within the trust region."""
-        first, last = self.settings.window
-        if not self.settings.scale or not first <= step.index / step.count < last:
+        first, last = self.form.window
+        if not self.form.scale or not first <= step.index / step.count < last:
             return None
         x0h = step.x0h if self.through_denoiser else step.x0h.detach().requires_grad_()
         reward = self.reward(x0h, step.labels)
         (gradient,) = torch.autograd.grad(reward, step.x_t if self.through_denoiser else x0h)
         with torch.no_grad():
             ab = step.alpha_bar
-            factor = gradient_factor(self.settings.gradient, ab, self.variance)
-            delta = -((1 - ab) ** 0.5) * self.settings.scale * factor * gradient
+            factor = gradient_factor(self.form.gradient, ab, self.variance)
+            delta = -((1 - ab) ** 0.5) * self.form.scale * factor * gradient
             delta = self._trusted(delta, step.eps)
             return step.x0h - ((1 - ab) / ab) ** 0.5 * delta
 
     def reward(self, x0h: Tensor, labels: Tensor) -> Tensor:
         """Sum over samples of a log q(y) + beta KL(q || Q_y); scalar, differentiable in x0h (B, C, H, W)."""
         log_q = self._log_q(x0h)
-        reward = self.settings.likelihood * log_q.gather(1, labels[:, None]).sum()
-        if not self.settings.beta:
+        reward = self.form.likelihood * log_q.gather(1, labels[:, None]).sum()
+        if not self.form.beta:
             return reward
         centroid, counted = self._centroid(log_q.detach(), labels)
         context = divergence(log_q, centroid[labels], floor=1e-2 / log_q.shape[1])
-        return reward + self.settings.beta * (context * counted[labels]).sum()
+        return reward + self.form.beta * (context * counted[labels]).sum()
 
     @torch.no_grad()
     def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
@@ -199,12 +198,12 @@ class InformationGuidance:
 
     def _log_q(self, x: Tensor) -> Tensor:
         inputs = x if self.prior.latent else x.clamp(-BOX, BOX)
-        return (self.logits(inputs).float() / self.settings.temperature).log_softmax(1)
+        return (self.logits(inputs).float() / self.form.temperature).log_softmax(1)
 
     def _centroid(self, log_q: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Centroids (K, K), and 1 for each class whose term counts: one image alone has no context in its own
         set."""
-        source, classes = self.settings.centroid, len(self.real_KK)
+        source, classes = self.form.centroid, len(self.real_KK)
         if source == "real":
             return self.real_KK, torch.ones_like(self.counts_K)
         here = torch.bincount(labels, minlength=classes)
@@ -220,8 +219,8 @@ class InformationGuidance:
         finite = torch.isfinite(delta).flatten(1).all(1)
         self.skipped += (~finite).sum()
         delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
-        if not self.settings.trust:
+        if not self.form.trust:
             return delta
-        longest = self.settings.trust * eps.detach().flatten(1).norm(dim=1)
+        longest = self.form.trust * eps.detach().flatten(1).norm(dim=1)
         length = delta.flatten(1).norm(dim=1)
         return delta * (longest / length.clamp_min(1e-12)).clamp_max(1.0).view(-1, 1, 1, 1)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from distill_bench.errors import UserError
-from distill_bench.files import Damaged, load_tensors
+from distill_bench.files import Damaged, load_tensors, stamp
+from distill_bench.generative.architectures import DenoiserArchitecture, architecture_for
 from distill_bench.generative.dit import load_dit
-from distill_bench.generative.presets import Preset, preset_for
 from distill_bench.generative.prior import Prior
 from distill_bench.generative.training import new_network, schedule, train_denoiser
 from distill_bench.groups import GeneratorConfig, GeneratorKind
@@ -39,11 +39,15 @@ def load_prior(run: Run, data: ImageDataset, config: GeneratorConfig) -> Prior:
         raise UserError(
             f"generator.kind={config.kind.name}: this method samples a diffusion model; allowed: {allowed}"
         )
-    preset = preset_for(config, data.resolution)
-    weights = _given(Path(config.path)) if config.path else _trained(run, data, config, preset)
-    net = new_network(preset, data).to(run.device)
+    architecture = architecture_for(config, data.resolution)
+    weights = (
+        _given(Path(config.path).expanduser()) if config.path else _trained(run, data, config, architecture)
+    )
+    net = new_network(architecture, data).to(run.device)
     _fill(net, weights, config.path or "the cache")
-    together = CPU_MAP // (4 * preset.largest_map(data.resolution)) if run.device.type == "cpu" else None
+    together = (
+        CPU_MAP // (4 * architecture.largest_map(data.resolution)) if run.device.type == "cpu" else None
+    )
     return Prior(
         network=net.eval().requires_grad_(False),
         shape=(data.channels, data.resolution, data.resolution),
@@ -55,23 +59,27 @@ def load_prior(run: Run, data: ImageDataset, config: GeneratorConfig) -> Prior:
 
 
 def prior_parts(data: ImageDataset, config: GeneratorConfig) -> dict[str, Any]:
-    """What the prior depends on, as JSON for a cache key: everything but how it is sampled."""
-    parts: dict[str, Any] = {"kind": config.kind.name, "path": config.path, "data": data.fingerprint}
+    """What the prior depends on, as JSON for a cache key: everything but how it is sampled.
+
+    Weights made elsewhere count by what is at `generator.path`, wherever that is.
+    """
+    weights = stamp(Path(config.path).expanduser()) if config.path else ""
+    parts: dict[str, Any] = {"kind": config.kind.name, "weights": weights, "data": data.pixel_fingerprint}
     if config.kind is GeneratorKind.diffusion and not config.path:
-        settings = asdict(preset_for(config, data.resolution))
-        settings["seconds"] = min(settings["seconds"], 1e9)  # JSON has no infinity
-        parts |= {"preset": settings, "label_drop": config.label_drop, "min_snr": config.min_snr}
+        architecture = asdict(architecture_for(config, data.resolution))
+        architecture["seconds"] = min(architecture["seconds"], 1e9)  # JSON has no infinity
+        parts |= {"architecture": architecture, "label_drop": config.label_drop, "min_snr": config.min_snr}
         parts["augmentation"] = data.augmentation
     return parts
 
 
 def _trained(
-    run: Run, data: ImageDataset, config: GeneratorConfig, preset: Preset
+    run: Run, data: ImageDataset, config: GeneratorConfig, architecture: DenoiserArchitecture
 ) -> dict[str, torch.Tensor]:
     """The weights of the prior that is trained here, from the cache if any run has asked for them before."""
     parts = prior_parts(data, config)
     weights: dict[str, torch.Tensor] = run.cached(
-        "prior", parts, lambda part: train_denoiser(part, data, config, preset)
+        "prior", parts, lambda part: train_denoiser(part, data, config, architecture)
     )["weights"]
     return weights
 
@@ -93,12 +101,12 @@ def _given(path: Path) -> dict[str, torch.Tensor]:
 
 def _fill(net: torch.nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
     """Put the weights into `net`; UserError naming the first that does not fit."""
-    wanted = net.state_dict()
-    for name in [*wanted, *weights]:
-        if name not in weights or name not in wanted or weights[name].shape != wanted[name].shape:
+    own = net.state_dict()
+    for name in [*own, *weights]:
+        if name not in weights or name not in own or weights[name].shape != own[name].shape:
             has = tuple(weights[name].shape) if name in weights else "absent"
-            needs = tuple(wanted[name].shape) if name in wanted else "no such layer"
-            reason = f"{name} is {has} there and {needs} in generator.preset's network"
+            needs = tuple(own[name].shape) if name in own else "no such layer"
+            reason = f"{name} is {has} there and {needs} in generator.architecture's network"
             raise UserError(
                 f"generator.path={origin}: weights of another architecture or class count: {reason}"
             )

@@ -26,9 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill_bench.generative.average import update_average
 from distill_bench.generative.load import load_prior, prior_parts
 from distill_bench.generative.process import Prediction
-from distill_bench.generative.training import denoising_loss, drop_labels, flat_adamw, unit_images
+from distill_bench.generative.training import denoising_loss, drop_labels, flat_adamw
 from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
@@ -146,16 +147,16 @@ def trainable_parameters(network: nn.Module, difffit: bool) -> dict[str, nn.Para
     """
     if difffit:
         _add_scales(network)
-    chosen = {
+    parameters = {
         f"{place}.{name}" if place else name: parameter
         for place, module in network.named_modules()
         for name, parameter in module.named_parameters(recurse=False)
         if not difffit or name in ("bias", "gamma") or isinstance(module, WHOLE)
     }
     network.requires_grad_(False)
-    for parameter in chosen.values():
+    for parameter in parameters.values():
         parameter.requires_grad_(True)
-    return chosen
+    return parameters
 
 
 WHOLE = (nn.Embedding, nn.GroupNorm, nn.LayerNorm)  # tuned with all their parameters
@@ -237,7 +238,7 @@ def _parts(data: ImageDataset, config: GeneratorConfig, cfg: MinimaxTuning) -> d
     keys = ("iterations", "lr", "batch", "lambda_r", "lambda_d", "memory", "ema")
     return {
         "prior": prior_parts(data, config),
-        "settings": {key: getattr(cfg, key) for key in keys},
+        "tuning": {key: getattr(cfg, key) for key in keys},
         "trainable": cfg.trainable.name,
         "label_drop": config.label_drop,
         "min_snr": config.min_snr,
@@ -286,7 +287,7 @@ def _tune(
         pseudo.push(x0h_BD.detach(), labels)
         optimiser.step()
         weights.grad.zero_()  # type: ignore[union-attr]
-        average.lerp_(weights.detach(), 1 - decay)
+        update_average([average], [weights], decay)
         parts = {"simple": simple.detach(), "worst_match": worst.detach(), "closest_match": closest.detach()}
         run.log("minimax", step, loss=loss.detach(), **parts)
     with torch.no_grad():
@@ -298,7 +299,7 @@ def _real_batch(data: ImageDataset, prior: Prior, size: int, draws: torch.Genera
     """Real x_0 (B, C, H, W) in the prior's space, mirrored at random where the data set's labels allow, and
     classes."""
     indices = torch.randint(len(data.train), (size,), generator=draws, device=draws.device)
-    images = unit_images(data, indices)
+    images = data.train.unit(indices) * 2 - 1
     if _flips(data):
         mirrored = torch.rand(size, 1, 1, 1, generator=draws, device=draws.device) < 0.5
         images = torch.where(mirrored, images.flip(3), images)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from distill_bench.errors import require
 from distill_bench.generative.load import prior_parts
-from distill_bench.generative.training import unit_images
 from distill_bench.seeding import derive
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def class_modes(
     allowed = f"at most {smallest}: one mode an image, by k-means"
     require(per_class <= smallest, "ipc.images_per_class", per_class, allowed)
     space: Any = prior_parts(data, config) if prior.latent else "pixels"  # the same for every prior of pixels
-    parts = {"data": data.fingerprint, "space": space, "modes": per_class, "seed": run.seed}
+    parts = {"data": data.pixel_fingerprint, "space": space, "modes": per_class, "seed": run.seed}
     saved = run.cached("modes", parts, lambda part: {"modes": _cluster(part, data, prior, per_class)})
     modes: Tensor = saved["modes"].to(run.device)
     return modes
@@ -87,7 +86,7 @@ def _cluster(run: Run, data: ImageDataset, prior: Prior, per_class: int) -> Tens
 
 @torch.no_grad()
 def _encoded(data: ImageDataset, prior: Prior, indices: Tensor) -> Tensor:
-    return prior.from_pixels(unit_images(data, indices)).float().cpu()
+    return prior.from_pixels(data.train.unit(indices) * 2 - 1).float().cpu()
 
 
 def cluster_means(x_ND: Tensor, count: int, seed: int) -> Tensor:

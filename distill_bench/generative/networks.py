@@ -16,27 +16,28 @@ from diffusers.models.embeddings import LabelEmbedding, get_timestep_embedding
 from torch import Tensor, nn
 
 from distill_bench.errors import UserError
-from distill_bench.generative.presets import Preset
+from distill_bench.generative.architectures import DenoiserArchitecture
 
 __all__ = ["MLP", "Folded", "build_network", "one_label_drop"]
 
 
-def build_network(preset: Preset, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def build_network(
+    architecture: DenoiserArchitecture, shape: tuple[int, int, int], num_classes: int
+) -> nn.Module:
     """A fresh network for images of `shape` (C, H, W), drawn from torch's global generator (fork it to seed
     it).
 
-    UserError if the images' size does not fit the preset.
+    UserError if the images' size does not fit the architecture.
     """
     channels, side, _ = shape
-    if preset.network == "mlp":
-        return MLP(shape, num_classes, preset.width, preset.depth)
-    deepest = preset.fold * (preset.patch if preset.network == "dit" else 2 ** (len(preset.multipliers) - 1))
-    padded = deepest * math.ceil(side / deepest)
-    folded = (channels * preset.fold**2, padded // preset.fold)
-    inner = (
-        _dit(preset, *folded, num_classes) if preset.network == "dit" else _unet(preset, *folded, num_classes)
-    )
-    return Folded(inner, preset.fold, padded - side)
+    if architecture.network == "mlp":
+        return MLP(shape, num_classes, architecture.width, architecture.depth)
+    transformer, fold = architecture.network == "dit", architecture.fold
+    unit = fold * (architecture.patch if transformer else 2 ** (len(architecture.multipliers) - 1))
+    padded = unit * math.ceil(side / unit)
+    build = _dit if transformer else _unet
+    inner = build(architecture, channels * fold**2, padded // fold, num_classes)
+    return Folded(inner, fold, padded - side)
 
 
 class MLP(nn.Module):
@@ -103,19 +104,19 @@ def one_label_drop(transformer: nn.Module) -> None:
             module.dropout_prob = 0.0
 
 
-def _unet(preset: Preset, channels: int, side: int, num_classes: int) -> nn.Module:
-    levels = [preset.width * factor for factor in preset.multipliers]
+def _unet(architecture: DenoiserArchitecture, channels: int, side: int, num_classes: int) -> nn.Module:
+    levels = [architecture.width * factor for factor in architecture.multipliers]
     if any(width % 8 for width in levels):
-        raise UserError(f"generator.width={preset.width}: allowed: a multiple of 8")
+        raise UserError(f"generator.width={architecture.width}: allowed: a multiple of 8")
     sides = [side // 2**i for i in range(len(levels))]
-    attends = [size in preset.attention for size in sides]
+    attends = [size in architecture.attention for size in sides]
     return UNet2DModel(
         sample_size=side,
         in_channels=channels,
         out_channels=channels,
         block_out_channels=tuple(levels),
-        layers_per_block=preset.depth,
-        dropout=preset.dropout,
+        layers_per_block=architecture.depth,
+        dropout=architecture.dropout,
         num_class_embeds=num_classes + 1,
         down_block_types=tuple("AttnDownBlock2D" if yes else "DownBlock2D" for yes in attends),
         up_block_types=tuple("AttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attends)),
@@ -125,16 +126,16 @@ def _unet(preset: Preset, channels: int, side: int, num_classes: int) -> nn.Modu
     )
 
 
-def _dit(preset: Preset, channels: int, side: int, num_classes: int) -> nn.Module:
-    heads = max(1, preset.width // 64)
+def _dit(architecture: DenoiserArchitecture, channels: int, side: int, num_classes: int) -> nn.Module:
+    heads = max(1, architecture.width // 64)
     network = DiTTransformer2DModel(
         num_attention_heads=heads,
-        attention_head_dim=preset.width // heads,
+        attention_head_dim=architecture.width // heads,
         in_channels=channels,
         out_channels=channels,
-        num_layers=preset.depth,
+        num_layers=architecture.depth,
         sample_size=side,
-        patch_size=preset.patch,
+        patch_size=architecture.patch,
         num_embeds_ada_norm=num_classes,
     )
     one_label_drop(network)

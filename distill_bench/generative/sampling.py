@@ -32,6 +32,7 @@ __all__ = [
     "Step",
     "chunks",
     "draw_set",
+    "from_bytes",
     "reverse",
     "solver",
     "to_bytes",
@@ -92,7 +93,7 @@ def draw_set(
     for part in run.loop(name, len(batches), {"pixels": pixels}):
         for rows in batches[reported:part] if hook is not None else []:  # of an earlier attempt
             assert hook is not None
-            hook.finished(pixels[rows].float() / 127.5 - 1, rows.to(run.device) // per_class)
+            hook.finished(from_bytes(pixels[rows]), rows.to(run.device) // per_class)
         rows = batches[part]
         labels, places = rows // per_class, rows % per_class
         draws = [
@@ -101,7 +102,7 @@ def draw_set(
         x0 = reverse(prior, labels.to(run.device), places.to(run.device), draws, config, hook)
         pixels[rows.to(run.device)] = to_bytes(prior, x0, side, labels)
         if hook is not None:
-            hook.finished(pixels[rows.to(run.device)].float() / 127.5 - 1, labels.to(run.device))
+            hook.finished(from_bytes(pixels[rows.to(run.device)]), labels.to(run.device))
         reported = part + 1
     return synthetic_set(data, pixels)
 
@@ -184,6 +185,11 @@ def to_bytes(prior: Prior, x0: Tensor, side: int, labels: Tensor) -> Tensor:
     if images.shape[-1] != side:
         images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def from_bytes(pixels: Tensor) -> Tensor:
+    """8-bit images in [-1, 1], as float32."""
+    return pixels.float() / 127.5 - 1
 
 
 def _denoised(

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from distill_bench import models
+from distill_bench.generative.architectures import DenoiserArchitecture
+from distill_bench.generative.average import update_average, warm_decay
 from distill_bench.generative.networks import build_network
-from distill_bench.generative.presets import Preset
 from distill_bench.generative.process import (
     Prediction,
     cosine,
@@ -43,17 +44,11 @@ __all__ = [
     "rate",
     "schedule",
     "train_denoiser",
-    "unit_images",
 ]
 
 SLICES = 1000  # of the budget
 WARM_UP = 200  # steps
 CLIP = 1.0  # norm of the gradient
-
-
-def unit_images(data: ImageDataset, indices: Tensor) -> Tensor:
-    """Training images (B, C, H, W) at `indices`, in [-1, 1]."""
-    return data.transform.inverse(data.train.images(indices)) * 2 - 1
 
 
 def drop_labels(labels: Tensor, null: int, share: float, draws: torch.Generator) -> Tensor:
@@ -93,31 +88,33 @@ def rate(used: float, step: int) -> float:
 
 def ema_decay(step: int) -> float:
     """The decay of the weights' running mean after `step` updates, at most 0.999 (0.9999 beyond 50,000)."""
-    return min(0.999 if step < 50_000 else 0.9999, (1 + step) / (10 + step))
+    return warm_decay(0.999 if step < 50_000 else 0.9999, step)
 
 
-def train_denoiser(run: Run, data: ImageDataset, config: GeneratorConfig, preset: Preset) -> dict[str, Any]:
+def train_denoiser(
+    run: Run, data: ImageDataset, config: GeneratorConfig, architecture: DenoiserArchitecture
+) -> dict[str, Any]:
     """The averaged weights of a network trained from scratch, and how far its training came; resumable.
 
     The loop counts slices of the budget, so that its progress is right whether steps or time end it.
     """
-    net = new_network(preset, data).to(run.device).train()
+    net = new_network(architecture, data).to(run.device).train()
     alpha_bars = schedule(data.resolution).to(run.device)
-    weights, optimiser = flat_adamw(net, preset.lr)
+    weights, optimiser = flat_adamw(net, architecture.lr)
     average = weights.detach().clone()
     state: dict[str, Any] = {**optimiser.state[weights], "weights": weights, "average": average}
     state |= {"taken": 0, "seconds": 0.0, "loss": 0.0}
     flips = "flip" in data.augmentation.split("_")
     bf16 = torch.autocast(run.device.type, torch.bfloat16, enabled=run.device.type == "cuda")
-    slices = min(SLICES, preset.steps)
+    slices = min(SLICES, architecture.steps)
 
     def share() -> float:
-        return max(state["taken"] / preset.steps, state["seconds"] / preset.seconds)
+        return max(state["taken"] / architecture.steps, state["seconds"] / architecture.seconds)
 
     def train_step() -> Tensor:
         draws = generator(0, "prior", state["taken"], device=run.device)
-        indices = torch.randint(len(data.train), (preset.batch,), generator=draws, device=run.device)
-        x0 = unit_images(data, indices)
+        indices = torch.randint(len(data.train), (architecture.batch,), generator=draws, device=run.device)
+        x0 = data.train.unit(indices) * 2 - 1
         if flips:
             mirrored = torch.rand(len(x0), 1, 1, 1, generator=draws, device=run.device) < 0.5
             x0 = torch.where(mirrored, x0.flip(3), x0)
@@ -125,11 +122,11 @@ def train_denoiser(run: Run, data: ImageDataset, config: GeneratorConfig, preset
         with bf16:
             loss, _ = denoising_loss(net, Prediction.v, alpha_bars, x0, labels, config.min_snr, draws)
         loss.backward()
-        optimiser.param_groups[0]["lr"] = preset.lr * rate(share(), state["taken"])
+        optimiser.param_groups[0]["lr"] = architecture.lr * rate(share(), state["taken"])
         nn.utils.clip_grad_norm_([weights], CLIP)
         optimiser.step()
         weights.grad.zero_()  # type: ignore[union-attr]
-        average.lerp_(weights.detach(), 1 - ema_decay(state["taken"]))
+        update_average([average], [weights], ema_decay(state["taken"]))
         return loss.detach()
 
     for part in run.loop("prior", slices, state):
@@ -152,13 +149,13 @@ def schedule(resolution: int) -> Tensor:
     return shifted(cosine(), resolution)
 
 
-def new_network(preset: Preset, data: ImageDataset) -> nn.Module:
+def new_network(architecture: DenoiserArchitecture, data: ImageDataset) -> nn.Module:
     """A fresh network for the images of `data`, on the CPU; the same for every seed: all runs share one
     prior."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(0, "prior weights"))
         shape = (data.channels, data.resolution, data.resolution)
-        return build_network(preset, shape, data.num_classes)
+        return build_network(architecture, shape, data.num_classes)
 
 
 def flat_adamw(net: nn.Module, lr: float) -> tuple[nn.Parameter, torch.optim.AdamW]:

@@ -45,13 +45,13 @@ class GeneratorConfig(Group):
 
     name: str = "trained"
     kind: GeneratorKind = GeneratorKind.diffusion
-    preset: str = "auto"  # network and training of a model trained here; auto: by the images' size
+    architecture: str = "auto"  # network and training of a model trained here; auto: by the images' size
     path: str = ""  # weights made elsewhere: a directory (dit) or a .safetensors file; empty: trained here
-    train_steps: int = 200_000  # optimisation steps at most (a preset has its own number)
+    train_steps: int = 200_000  # optimisation steps at most (an architecture has its own number)
     train_seconds: float = 3600.0  # training time at most; the rate is annealed to 0 whichever ends it
-    width: int = 1024  # channels (of the finest level) at most (a preset has its own number)
-    batch_size: int = 4096  # training images a step at most (a preset has its own number)
-    lr: float = 0.0  # peak learning rate, 0: the preset's
+    width: int = 1024  # channels (of the finest level) at most (an architecture has its own number)
+    batch_size: int = 4096  # training images a step at most (an architecture has its own number)
+    lr: float = 0.0  # peak learning rate, 0: the architecture's
     label_drop: float = 0.1  # share of training labels replaced by the null class
     min_snr: float = 5.0  # gamma of the Min-SNR loss weight, > 0
     sampler: Sampler = Sampler.ddim  # ddim | ddpm | dpm_solver

@@ -2,7 +2,7 @@
 estimator."""
 
 from distill_bench.information.audit import measure
-from distill_bench.information.estimator import Estimator, EstimatorSettings, train_estimator
+from distill_bench.information.estimator import Estimator, EstimatorTraining, train_estimator
 from distill_bench.information.measures import (
     centroids,
     cmi,
@@ -16,7 +16,7 @@ from distill_bench.information.safe_beta import safe_beta
 
 __all__ = [
     "Estimator",
-    "EstimatorSettings",
+    "EstimatorTraining",
     "centroids",
     "cmi",
     "divergence",

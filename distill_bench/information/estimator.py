@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.run import Run
 
-__all__ = ["Estimator", "EstimatorSettings", "best_round", "train_estimator"]
+__all__ = ["Estimator", "EstimatorTraining", "best_round", "train_estimator"]
 
 ROUNDS = 20  # validations, and refreshments of the centroids
 NOISE = 0.2  # largest standard deviation of the noise on the inputs, so that blurred images are in range
@@ -31,7 +31,7 @@ POINT = 0.5  # % of accuracy that a likelier set of weights may lose against the
 
 
 @dataclass(frozen=True, kw_only=True)
-class EstimatorSettings:
+class EstimatorTraining:
     """How the estimator is built and trained."""
 
     steps: int  # optimisation steps
@@ -53,7 +53,7 @@ class Estimator:
 def train_estimator(
     run: Run,
     data: ImageDataset,
-    settings: EstimatorSettings,
+    training: EstimatorTraining,
     shape: tuple[int, int, int],
     encode: Callable[[Tensor], Tensor],
     space: dict[str, Any],
@@ -67,13 +67,13 @@ def train_estimator(
     not be bought with errors.
     """
     parts = {
-        "settings": asdict(settings),
-        "data": data.fingerprint,
+        "training": asdict(training),
+        "data": data.pixel_fingerprint,
         "space": space,
         "augmentation": _families(data),
     }
-    saved = run.cached("estimator", parts, lambda part: _train(part, data, settings, shape, encode))
-    net = _network(data, settings.width, shape).to(run.device)
+    saved = run.cached("estimator", parts, lambda part: _train(part, data, training, shape, encode))
+    net = _network(data, training.width, shape).to(run.device)
     net.load_state_dict(saved["weights"])
     return Estimator(net.eval().requires_grad_(False), saved["centroids"].to(run.device), saved["record"])
 
@@ -93,15 +93,15 @@ def best_round(scores: list[dict[str, float]], first: int = 0) -> int:
 def _train(
     run: Run,
     data: ImageDataset,
-    settings: EstimatorSettings,
+    training: EstimatorTraining,
     shape: tuple[int, int, int],
     encode: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
-    train, rounds = data.train, min(ROUNDS, settings.steps)
-    informed = math.ceil(settings.plain * rounds) if settings.weight else rounds  # first round with the term
+    train, rounds = data.train, min(ROUNDS, training.steps)
+    informed = math.ceil(training.plain * rounds) if training.weight else rounds  # first round with the term
     held_out = max(1, min(HELD, train.smallest_class // 10))
     rest_N, held_N = hold_out(train, held_out, generator(0, "estimator split", device=run.device))
-    net = _network(data, settings.width, shape).to(run.device).train()
+    net = _network(data, training.width, shape).to(run.device).train()
     models.reinitialise(net, generator(0, "estimator weights", device=run.device))
     optimiser = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
     for parameter in net.parameters():
@@ -116,7 +116,7 @@ def _train(
         """Log-probabilities and labels of training images."""
         net.eval()
         with torch.no_grad():
-            logits = [net(encode(_signed(data, batch))) for batch in indices.split(250)]
+            logits = [net(encode(train.unit(batch) * 2 - 1)) for batch in indices.split(250)]
         net.train()
         return torch.cat(logits).log_softmax(1), train.labels[indices]
 
@@ -126,11 +126,11 @@ def _train(
         return centroids(*look(indices.flatten().to(run.device)))
 
     for part in run.loop("estimator", rounds, state):
-        first, last = part * settings.steps // rounds, (part + 1) * settings.steps // rounds
+        first, last = part * training.steps // rounds, (part + 1) * training.steps // rounds
         fixed = fresh_centroids(part) if part >= informed else None
         for step, inputs, labels in _batches(data, rest_N, encode, first, last):
-            optimiser.param_groups[0]["lr"] = LR * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-            loss = mcmi_loss(net(inputs), labels, fixed, settings.weight)
+            optimiser.param_groups[0]["lr"] = LR * 0.5 * (1 + math.cos(math.pi * step / training.steps))
+            loss = mcmi_loss(net(inputs), labels, fixed, training.weight)
             optimiser.zero_grad(set_to_none=False)
             loss.backward()
             optimiser.step()
@@ -164,7 +164,7 @@ def _batches(
     for step in range(first, last):
         draws = generator(0, "estimator", step, device=device)
         indices = rest_N[torch.randint(len(rest_N), (BATCH,), generator=draws, device=device)]
-        images = _signed(data, indices)
+        images = data.train.unit(indices) * 2 - 1
         if families:
             draw = augment.draw(families, 1, BATCH, generator(0, "estimator families", step), draws)
             images = augment.apply(draw, images[None])[0]
@@ -177,11 +177,6 @@ def _batches(
 def _families(data: ImageDataset) -> str:
     """Of the families that preserve the data set's labels, those of ordinary training."""
     return "_".join(family for family in data.augmentation.split("_") if family in ("crop", "flip"))
-
-
-def _signed(data: ImageDataset, indices: Tensor) -> Tensor:
-    """Training images (B, C, H, W) at `indices`, in [-1, 1]."""
-    return data.transform.inverse(data.train.images(indices)) * 2 - 1
 
 
 def _network(data: ImageDataset, width: int, shape: tuple[int, int, int]) -> nn.Module:

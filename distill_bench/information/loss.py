@@ -21,5 +21,5 @@ def mcmi_loss(logits_NK: Tensor, labels_N: Tensor, centroid_KK: Tensor | None, w
     loss = F.cross_entropy(logits_NK, labels_N)
     if centroid_KK is None or not weight:
         return loss
-    given = centroid_KK.detach()[labels_N]
-    return loss - weight * divergence(logits_NK.log_softmax(1), given, floor=1e-8).mean()
+    centroid_NK = centroid_KK.detach()[labels_N]
+    return loss - weight * divergence(logits_NK.log_softmax(1), centroid_NK, floor=1e-8).mean()

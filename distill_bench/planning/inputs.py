@@ -3,26 +3,14 @@ not."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from distill_bench.errors import UserError
+from distill_bench.files import stamp
 
-__all__ = ["input_stamps", "stamp"]
-
-
-def stamp(path: Path) -> str:
-    """A digest of the names, sizes and times of change of the files at or below `path`; empty if nothing is
-    there."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    total = hashlib.sha256()
-    for file in files:
-        facts = file.stat()
-        name = file.relative_to(path).as_posix() if file != path else ""
-        total.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return total.hexdigest()[:16] if files else ""
+__all__ = ["input_stamps"]
 
 
 def input_stamps(owners: Mapping[str, Any], data_root: Path) -> dict[str, str]:

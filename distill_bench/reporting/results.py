@@ -10,8 +10,8 @@ from typing import Any
 
 from distill_bench.metrics import Measure
 from distill_bench.reporting.axes import Axes, Settings
-from distill_bench.reporting.points import read_points
 from distill_bench.reporting.schema import SCHEMA, check, parse_json, read_measures
+from distill_bench.tracking import read_points
 
 __all__ = ["SCHEMA", "Product", "Result", "parse_result", "read_result", "read_results", "say"]
 

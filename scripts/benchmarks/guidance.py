@@ -1,7 +1,7 @@
 """What information guidance adds to sampling: the guided reverse process against the plain one, at equal
 steps.
 
-Prior and classifier are untrained, which costs the same: the presets of CIFAR-10 on a CPU (`cifar_s` on a
+Prior and classifier are untrained, which costs the same: the priors of CIFAR-10 on a CPU (`cifar_s` on a
 GPU) and of the digits, with the classifier's default width, all steps guided. `cost` is guided over plain
 time: at most 1.6 is asked for the gradient that stops at x0h, on CIFAR-10. `ratio` is its inverse, as in the
 other benchmarks.
@@ -15,11 +15,11 @@ import torch
 
 from distill_bench import models
 from distill_bench.device import choose_device
-from distill_bench.generative.guidance import GuidanceSettings, InformationGuidance
-from distill_bench.generative.presets import PRESETS
+from distill_bench.generative.architectures import ARCHITECTURES
+from distill_bench.generative.guidance import GradientPath, GuidanceForm, InformationGuidance
 from distill_bench.generative.prior import Prior
 from distill_bench.generative.sampling import reverse
-from distill_bench.groups import GeneratorConfig, Gradient, Norm, StudentConfig
+from distill_bench.groups import GeneratorConfig, Norm, StudentConfig
 from scripts.benchmarks.sampler import CLASSES, untrained
 from scripts.timing import median_seconds
 
@@ -30,12 +30,17 @@ def run() -> list[dict[str, Any]]:
     """Rows for the gradient at x0h and through the denoiser, with and without classifier-free guidance."""
     device = choose_device("auto")
     name = "cifar_s" if device.type == "cuda" else "cifar_cpu"
-    cells = [(name, Gradient.shrunk, 1.5), (name, Gradient.shrunk, 1.0), (name, Gradient.exact, 1.5)]
-    return [_row(*cell, device) for cell in [*cells, ("digits8_mlp", Gradient.shrunk, 1.5)]]
+    cells: list[tuple[str, GradientPath, float]] = [
+        (name, "shrunk", 1.5),
+        (name, "shrunk", 1.0),
+        (name, "exact", 1.5),
+        ("digits8_mlp", "shrunk", 1.5),
+    ]
+    return [_row(*cell, device) for cell in cells]
 
 
-def _row(name: str, gradient: Gradient, cfg: float, device: torch.device) -> dict[str, Any]:
-    prior, _ = untrained(PRESETS[name], device)
+def _row(name: str, gradient: GradientPath, cfg: float, device: torch.device) -> dict[str, Any]:
+    prior, _ = untrained(ARCHITECTURES[name], device)
     hook = _hook(prior, gradient, device)
     count = 16 if name == "cifar_cpu" else 64
     labels, places = (
@@ -53,20 +58,20 @@ def _row(name: str, gradient: Gradient, cfg: float, device: torch.device) -> dic
         [lambda: sample(hook), lambda: sample(None)], repeats=3 if device.type == "cpu" else 30
     )
     row: dict[str, Any] = {
-        "name": f"{name}: {count} images, {STEPS} steps, cfg {cfg:g}, gradient {gradient.name}",
+        "name": f"{name}: {count} images, {STEPS} steps, cfg {cfg:g}, gradient {gradient}",
         "ours_seconds": guided,
         "reference_seconds": plain,
         "ratio": plain / guided,
         "cost": guided / plain,
     }
-    asked = gradient is Gradient.shrunk and name != "digits8_mlp"
-    return {**row, "within_1.6": guided / plain <= BOUND} if asked else row
+    bounded = gradient == "shrunk" and name != "digits8_mlp"
+    return {**row, "within_1.6": guided / plain <= BOUND} if bounded else row
 
 
-def _hook(prior: Prior, gradient: Gradient, device: torch.device) -> InformationGuidance:
+def _hook(prior: Prior, gradient: GradientPath, device: torch.device) -> InformationGuidance:
     config = StudentConfig(width=WIDTH, norm=Norm.group)
     net = models.build(config, channels=prior.shape[0], num_classes=CLASSES, resolution=prior.shape[1])
     net = net.to(device).eval().requires_grad_(False)
     centroids = torch.full((CLASSES, CLASSES), 1 / CLASSES, device=device)
-    settings = GuidanceSettings(scale=2.0, beta=1.0, gradient=gradient)
-    return InformationGuidance(settings, net, prior, centroids, 0.2)
+    form = GuidanceForm(scale=2.0, beta=1.0, gradient=gradient)
+    return InformationGuidance(form, net, prior, centroids, 0.2)

@@ -9,39 +9,41 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.errors import UserError
 from distill_bench.generative import latent
+from distill_bench.generative.latent.architectures import ARCHITECTURES, architecture_for
 from distill_bench.generative.latent.build import build_companion
 from distill_bench.generative.latent.cvae import negative_bound
 from distill_bench.generative.latent.layers import ladder
 from distill_bench.generative.latent.objectives import objective
-from distill_bench.generative.latent.presets import PRESETS, choose
 from distill_bench.interrupt import Interrupted
+from distill_bench.run import Run
+from tests.generative.rooms import latent_of
 
 MakeContext = Callable[..., Context]
 WORDS = ["method=d2m", "dataset=digits", "ipc=1", "profile=smoke"]
 
 
-def recipe(kind: str, resolution: int, channels: int = 3, classes: int = 4) -> latent.Recipe:
+def shape(kind: str, resolution: int, channels: int = 3, classes: int = 4) -> latent.GeneratorShape:
     noise = 60 if kind == "biggan" else 6
-    return latent.Recipe(
+    return latent.GeneratorShape(
         kind=kind, noise=noise, width=4, num_classes=classes, channels=channels, resolution=resolution
     )
 
 
 ALL = [
-    *(recipe("cvae", size) for size in (8, 16, 32, 64)),
-    recipe("cvae", 28, channels=1),
-    *(recipe("cgan", size) for size in (8, 32, 64)),
-    recipe("cgan", 28, channels=1),
-    *(recipe("biggan", size) for size in (32, 64, 128)),
+    *(shape("cvae", size) for size in (8, 16, 32, 64)),
+    shape("cvae", 28, channels=1),
+    *(shape("cgan", size) for size in (8, 32, 64)),
+    shape("cgan", 28, channels=1),
+    *(shape("biggan", size) for size in (32, 64, 128)),
 ]
 
 
 @pytest.mark.parametrize("which", ALL, ids=lambda r: f"{r.kind} {r.resolution}")
 def test_images_are_of_the_size_asked_for_within_bounds_and_depend_on_vector_and_label(
-    which: latent.Recipe,
+    which: latent.GeneratorShape,
 ) -> None:
     generator = latent.build_generator(which).eval()
     z, labels = (
@@ -53,21 +55,23 @@ def test_images_are_of_the_size_asked_for_within_bounds_and_depend_on_vector_and
             if isinstance(module, torch.nn.Linear) and module.bias is None and module.weight.abs().sum() == 0:
                 module.weight.normal_(generator=torch.Generator().manual_seed(1))
         images = generator(z, labels)
-        assert images.shape == (3, *which.shape)
+        assert images.shape == (3, *which.image_shape)
         assert images.abs().max() <= 1
         torch.testing.assert_close(generator(z[1:2], labels[1:2]), images[1:2], atol=1e-4, rtol=1e-3)
         assert not torch.allclose(generator(z.flip(0), labels), images, atol=1e-4)
         assert not torch.allclose(generator(z, 2 + labels), images, atol=1e-4)
 
 
-@pytest.mark.parametrize("which", [recipe("cgan", 16), recipe("biggan", 32), recipe("biggan", 64)], ids=str)
-def test_a_step_of_a_gan_changes_both_networks_and_its_losses_are_finite(which: latent.Recipe) -> None:
+@pytest.mark.parametrize("which", [shape("cgan", 16), shape("biggan", 32), shape("biggan", 64)], ids=str)
+def test_a_step_of_a_gan_changes_both_networks_and_its_losses_are_finite(
+    which: latent.GeneratorShape,
+) -> None:
     generator, discriminator = latent.build_generator(which), build_companion(which)
     before = [[p.clone() for p in net.parameters()] for net in (generator, discriminator)]
-    preset = replace(PRESETS["cgan"], discriminator_steps=2)
-    training = objective(generator, discriminator, preset, 1e-3)
+    architecture = replace(ARCHITECTURES["cgan"], discriminator_steps=2)
+    training = objective(generator, discriminator, architecture, 1e-3)
     draws = torch.Generator().manual_seed(0)
-    batch = (torch.rand(4, *which.shape, generator=draws), torch.tensor([0, 1, 2, 3]))
+    batch = (torch.rand(4, *which.image_shape, generator=draws), torch.tensor([0, 1, 2, 3]))
     losses = training.step([batch, batch], draws, 1.0)
     assert all(value.isfinite() for value in losses.values())
     for old, net in zip(before, (generator, discriminator), strict=True):
@@ -76,9 +80,9 @@ def test_a_step_of_a_gan_changes_both_networks_and_its_losses_are_finite(which: 
 
 
 def test_layers_of_the_discriminator_have_norm_one() -> None:
-    which = recipe("cgan", 16)
+    which = shape("cgan", 16)
     discriminator, draws = build_companion(which), torch.Generator().manual_seed(0)
-    images, labels = torch.randn(8, *which.shape, generator=draws), torch.arange(8) % 4
+    images, labels = torch.randn(8, *which.image_shape, generator=draws), torch.arange(8) % 4
     for _ in range(60):
         discriminator(images, labels)
     for module in discriminator.modules():
@@ -89,7 +93,7 @@ def test_layers_of_the_discriminator_have_norm_one() -> None:
 
 
 def test_running_statistics_and_singular_vectors_are_frozen_in_evaluation_mode() -> None:
-    generator = latent.build_generator(recipe("biggan", 32)).eval()
+    generator = latent.build_generator(shape("biggan", 32)).eval()
     before = {name: value.clone() for name, value in generator.named_buffers()}
     generator(torch.randn(2, generator.noise), torch.tensor([0, 1])).sum().backward()
     assert all(torch.equal(value, before[name]) for name, value in generator.named_buffers())
@@ -123,22 +127,22 @@ def test_a_size_that_cannot_be_reached_by_doubling_is_refused() -> None:
     with pytest.raises(UserError, match=r"dataset\.resolution=33"):
         ladder(33)
     with pytest.raises(UserError, match="32, 64 or 128"):
-        latent.build_generator(recipe("biggan", 48))
+        latent.build_generator(shape("biggan", 48))
 
 
 def test_a_preset_of_another_kind_is_refused() -> None:
-    assert choose("auto", "cvae", 8) is PRESETS["cvae_mlp"]
-    assert choose("auto", "cvae", 32) is PRESETS["cvae_conv"]
-    with pytest.raises(UserError, match=r"generator\.preset=cgan: no preset of generator\.kind=cvae"):
-        choose("cgan", "cvae", 32)
+    assert architecture_for("auto", "cvae", 8) is ARCHITECTURES["cvae_mlp"]
+    assert architecture_for("auto", "cvae", 32) is ARCHITECTURES["cvae_conv"]
+    with pytest.raises(UserError, match=r"generator\.architecture=cgan: none of generator\.kind=cvae"):
+        architecture_for("cgan", "cvae", 32)
 
 
 def test_the_average_follows_its_formula_and_takes_the_buffers() -> None:
-    net, average = (latent.build_generator(recipe("cgan", 8), seed) for seed in (0, 1))
+    net, average = (latent.build_generator(shape("cgan", 8), seed) for seed in (0, 1))
     net.get_buffer("norms.0.norm.running_mean").fill_(3.0)
     for step, decay in ((0, 0.1), (10_000_000, 0.9)):
         first = next(average.parameters()).clone()
-        latent.update_average(average, net, step, 0.9)
+        latent.update_average_of(average, net, step, 0.9)
         torch.testing.assert_close(
             next(average.parameters()), decay * first + (1 - decay) * next(net.parameters())
         )
@@ -154,7 +158,7 @@ def test_the_vectors_of_fewer_images_are_the_first_of_those_of_more() -> None:
 
 
 def test_images_do_not_depend_on_how_many_are_drawn_together() -> None:
-    generator = latent.build_generator(recipe("cgan", 16)).eval()
+    generator = latent.build_generator(shape("cgan", 16)).eval()
     noise = latent.class_noise(0, 4, 5, generator.noise)
     images = latent.draw_images(generator, noise, 3)
     assert images.shape == (4, 5, 3, 16, 16)
@@ -167,7 +171,7 @@ def test_images_do_not_depend_on_how_many_are_drawn_together() -> None:
 def agreement(ctx: Context, generator: latent.LatentGenerator) -> float:
     """Share of drawn digits whose nearest real image has their label."""
     train = ctx.dataset.train
-    real = ctx.dataset.transform.inverse(train.images(torch.arange(len(train)))) * 2 - 1
+    real = train.unit(torch.arange(len(train))) * 2 - 1
     drawn = latent.draw_images(generator, latent.class_noise(0, 10, 20, generator.noise), 64)
     nearest = torch.cdist(drawn.flatten(0, 1).flatten(1), real.flatten(1)).argmin(1)
     return float((train.labels[nearest] == torch.arange(10).repeat_interleave(20)).float().mean())
@@ -178,80 +182,79 @@ def test_a_trained_decoder_draws_digits_of_the_class_asked_for_and_a_shuffled_on
 ) -> None:
     words = [*WORDS, "generator.width=128", "generator.batch_size=128"]
     trained = context(*words, "generator.train_steps=400")
-    assert agreement(trained, latent.load_latent(trained)) > 0.85
+    assert agreement(trained, latent_of(trained)) > 0.85
     control = context(*words, "generator.train_steps=400", "dataset.shuffled_labels=true")
-    assert agreement(trained, latent.load_latent(control)) < 0.3
+    assert agreement(trained, latent_of(control)) < 0.3
 
 
-def test_training_goes_on_where_it_was_stopped(context: MakeContext, tmp_path: Path) -> None:
+def test_training_goes_on_where_it_was_stopped(
+    context: MakeContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     words = [*WORDS, "generator=small_cgan", "generator.train_steps=6", "generator.width=8"]
-    whole = latent.weights_digest(latent.load_latent(context(*words)))
-    stopped, steps = context(*words, "seed=1"), iter(range(100))
-    stopped.cache.root = tmp_path / "another"
-    log = stopped.log
+    whole = latent.weights_digest(latent_of(context(*words)))
+    ctx, steps = context(*words, "seed=1"), list[int]()
+    ctx.cache.root = tmp_path / "another"
 
-    def stop(phase: str, step: int, **values: torch.Tensor | float) -> None:
-        if next(steps) == 3:
-            stopped.interrupt.requested = True
-        log(phase, step, **values)
+    def stop(run: Run, phase: str, step: int, **values: object) -> None:  # noqa: ARG001
+        steps.append(step)
+        run.interrupt.requested = len(steps) == 4
 
-    stopped.log = stop  # type: ignore[method-assign]
+    monkeypatch.setattr(Run, "log", stop)
     with pytest.raises(Interrupted):
-        latent.load_latent(stopped)
-    stopped.interrupt.requested = False
-    assert latent.weights_digest(latent.load_latent(stopped)) == whole
-    assert next(steps) == 6  # none of them twice
+        latent_of(ctx)
+    ctx.interrupt.requested = False
+    assert latent.weights_digest(latent_of(ctx)) == whole
+    assert steps == list(range(6))  # none of them twice
 
 
-def test_training_ends_when_its_time_is_up(context: MakeContext) -> None:
-    ctx, seen = context(*WORDS, "generator.train_steps=100000", "generator.train_seconds=0.2"), []
-    ctx.log = lambda phase, step, **values: seen.append(step)  # type: ignore[method-assign] # noqa: ARG005
-    latent.load_latent(ctx)
-    assert 0 < len(seen) < 50_000
+def test_training_ends_when_its_time_is_up(context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = list[int]()
+    monkeypatch.setattr(Run, "log", lambda _run, _phase, step, **_values: steps.append(step))
+    latent_of(context(*WORDS, "generator.train_steps=100000", "generator.train_seconds=0.2"))
+    assert 0 < len(steps) < 50_000
 
 
-def test_a_trained_generator_is_made_once_for_all_seeds_and_sizes(context: MakeContext) -> None:
-    first = context(*WORDS)
-    assert latent.pretraining_work(first)
-    digest = latent.weights_digest(latent.load_latent(first))
-    later = context(*WORDS, "seed=3", "ipc=5")
-    assert not latent.pretraining_work(later)
-    later.loop = lambda *_: pytest.fail("trained again")  # type: ignore[method-assign]
-    assert latent.weights_digest(latent.load_latent(later)) == digest
+def test_a_trained_generator_is_made_once_for_all_seeds_and_sizes(
+    context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = latent.weights_digest(latent_of(context(*WORDS)))
+    monkeypatch.setattr(Run, "loop", lambda *_: pytest.fail("trained again"))
+    assert latent.weights_digest(latent_of(context(*WORDS, "seed=3", "ipc=5"))) == digest
 
 
 def test_a_file_gives_the_generator_back(tmp_path: Path) -> None:
-    generator = latent.build_generator(recipe("biggan", 32), seed=5)
+    generator = latent.build_generator(shape("biggan", 32), seed=5)
     latent.save_latent(tmp_path / "g.safetensors", generator)
     again = latent.read_latent(tmp_path / "g.safetensors")
-    assert again.recipe == generator.recipe
+    assert again.shape == generator.shape
     assert latent.weights_digest(again) == latent.weights_digest(generator)
-    assert latent.weights_digest(latent.build_generator(generator.recipe, seed=6)) != latent.weights_digest(
+    assert latent.weights_digest(latent.build_generator(generator.shape, seed=6)) != latent.weights_digest(
         generator
     )
 
 
 def one_line(ctx: Context) -> str:
     with pytest.raises(UserError) as caught:
-        latent.load_latent(ctx)
+        latent_of(ctx)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_wrong_file_is_one_clear_line(context: MakeContext, tmp_path: Path) -> None:
     file = tmp_path / "g.safetensors"
+    with pytest.raises(UserError, match="there is no such file"):
+        latent.read_latent(file)
     words = [*WORDS, "generator=checkpoint", f"generator.path={file}"]
-    assert "there is no such file" in one_line(context(*words))
-    fitting = recipe("cvae", 8, channels=1, classes=10)
+    fitting = shape("cvae", 8, channels=1, classes=10)
     for other, said in (
-        (recipe("cgan", 8, channels=1, classes=10), "a cgan of 10 classes"),
-        (recipe("cvae", 8, channels=1, classes=4), "a cvae of 4 classes"),
-        (recipe("cvae", 16, channels=1, classes=10), "1 x 16 x 16 images"),
+        (shape("cgan", 8, channels=1, classes=10), "a cgan of 10 classes"),
+        (shape("cvae", 8, channels=1, classes=4), "a cvae of 4 classes"),
+        (shape("cvae", 16, channels=1, classes=10), "1 x 16 x 16 images"),
     ):
         latent.save_latent(file, latent.build_generator(other))
         assert said in one_line(context(*words))
     latent.save_latent(file, latent.build_generator(fitting))
-    assert latent.load_latent(context(*words)).recipe == fitting
+    assert latent_of(context(*words)).shape == fitting
     file.write_bytes(file.read_bytes()[:-8])
     assert "not a whole generator" in one_line(context(*words))
     assert "generator.path=(empty)" in one_line(context(*WORDS, "generator=checkpoint"))
@@ -262,4 +265,4 @@ def test_a_diffusion_model_is_nothing_to_distil_into_and_says_so_before_anything
     with pytest.raises(
         UserError, match=r"generator.kind=diffusion: must be one that is distilled into: generator=cvae"
     ):
-        choose("auto", "diffusion", 8)
+        architecture_for("auto", "diffusion", 8)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,23 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_bench import generative
 from distill_bench.catalogue import method_module
-from distill_bench.contract import Context
+from distill_bench.context import Context
+from distill_bench.files import save_tensors
+from distill_bench.generative.architectures import ARCHITECTURES, DenoiserArchitecture
 from distill_bench.generative.minimax import (
     Memory,
     average_decay,
     closest_match,
     trainable_parameters,
-    tuned_prior,
     variance_bound,
     worst_match,
 )
 from distill_bench.generative.networks import build_network
-from distill_bench.generative.presets import PRESETS, Preset
-from distill_bench.generative.training import unit_images
 from distill_bench.interrupt import Interrupted
 from tests.generative.analytic import gaussian_prior
+from tests.generative.rooms import prior_of, tuned_of
 
 MakeContext = Callable[..., Context]
 Criterion = Callable[[Tensor, Tensor, Memory], Tensor]
@@ -158,8 +159,8 @@ def test_the_average_of_a_short_run_keeps_the_published_share_of_the_start() -> 
 
 def test_difffit_tunes_biases_embeddings_and_scales_and_changes_no_bit_at_first() -> None:
     torch.manual_seed(0)
-    preset = Preset(network="dit", width=16, depth=4, patch=2, batch=4, lr=1e-3)
-    network: Any = build_network(preset, (1, 8, 8), 10).eval()
+    architecture = DenoiserArchitecture(network="dit", width=16, depth=4, patch=2, batch=4, lr=1e-3)
+    network: Any = build_network(architecture, (1, 8, 8), 10).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     inputs = draw(3, 1, 8, 8), torch.tensor([0, 500, 999]), torch.tensor([0, 5, 10])
@@ -180,7 +181,7 @@ def test_difffit_tunes_biases_embeddings_and_scales_and_changes_no_bit_at_first(
 
 @pytest.mark.parametrize("name", ["digits8_mlp", "digits8_unet"])
 def test_a_small_network_is_tuned_by_the_same_rule_or_whole(name: str) -> None:
-    network = build_network(PRESETS[name], (1, 8, 8), 10)
+    network = build_network(ARCHITECTURES[name], (1, 8, 8), 10)
     some = trainable_parameters(network, difffit=True)
     assert any(p.shape[:1] == (11,) for p in some.values())  # the label embedding with its null row
     assert sum(p.numel() for p in some.values()) < 0.1 * sum(p.numel() for p in network.parameters())
@@ -212,31 +213,55 @@ def weights_of(prior: Any) -> dict[str, Tensor]:
 def test_without_iterations_the_prior_is_what_it_was(context: MakeContext) -> None:
     ctx = context(*SHORT)
     plain, tuned = (
-        weights_of(generative.load_prior(ctx)),
-        weights_of(tuned_prior(ctx, settings(iterations=0))),
+        weights_of(prior_of(ctx)),
+        weights_of(tuned_of(ctx, settings(iterations=0))),
     )
     assert all(torch.equal(plain[name], tuned[name]) for name in plain)
 
 
 def test_only_the_chosen_parameters_are_tuned_whatever_the_seed_and_the_size(context: MakeContext) -> None:
     ctx = context(*SHORT)
-    plain, tuned = weights_of(generative.load_prior(ctx)), tuned_prior(ctx, settings())
+    plain, tuned = weights_of(prior_of(ctx)), tuned_of(ctx, settings())
     assert not any(parameter.requires_grad for parameter in tuned.network.parameters())
     changed = {name for name, value in weights_of(tuned).items() if not torch.equal(value, plain[name])}
     assert changed == {name for name in plain if name.endswith("bias") or name == "label.weight"}
     other = context(*SHORT, "seed=3", "ipc.images_per_class=7")
     made = len(list((ctx.cache.root / "minimax").glob("*.safetensors")))
-    again = weights_of(tuned_prior(other, settings()))
+    again = weights_of(tuned_of(other, settings()))
     assert all(torch.equal(value, again[name]) for name, value in weights_of(tuned).items())
     assert len(list((ctx.cache.root / "minimax").glob("*.safetensors"))) == made == 1
+
+
+def test_other_weights_in_the_same_place_are_tuned_anew_and_the_same_elsewhere_are_not(
+    context: MakeContext, tmp_path: Path
+) -> None:
+    ctx = context(*SHORT)
+    weights = prior_of(ctx).network.state_dict()
+    file, copy = tmp_path / "weights.safetensors", tmp_path / "copy" / "weights.safetensors"
+
+    def tuned(path: Path) -> dict[str, Tensor]:
+        return weights_of(tuned_of(context(*SHORT, f"generator.path={path}"), settings(iterations=2)))
+
+    def tunings() -> int:
+        return len(list((ctx.cache.root / "minimax").glob("*.safetensors")))
+
+    save_tensors(file, {"weights": weights}, {})
+    first = tuned(file)
+    copy.parent.mkdir()
+    shutil.copy2(file, copy)
+    assert all(torch.equal(value, first[name]) for name, value in tuned(copy).items())
+    assert tunings() == 1
+    save_tensors(file, {"weights": {name: value + 0.1 for name, value in weights.items()}}, {})
+    assert not torch.equal(tuned(file)["label.weight"], first["label.weight"])
+    assert tunings() == 2
 
 
 def test_a_tuning_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
     context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ctx = context(*SHORT, "checkpoint_seconds=0")
-    whole = weights_of(tuned_prior(ctx, settings(memory=2)))
-    for file in (*(ctx.cache.root / "minimax").iterdir(), *ctx.folder.path.glob("checkpoint-*")):
+    whole = weights_of(tuned_of(ctx, settings(memory=2)))
+    for file in (*(ctx.cache.root / "minimax").iterdir(), *ctx.folder.glob("checkpoint-*")):
         file.unlink()
     push, pushes = Memory.push, list[None]()
 
@@ -247,10 +272,10 @@ def test_a_tuning_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
 
     monkeypatch.setattr(Memory, "push", stopping)
     with pytest.raises(Interrupted):
-        tuned_prior(ctx, settings(memory=2))
+        tuned_of(ctx, settings(memory=2))
     ctx.interrupt.requested = False
     monkeypatch.setattr(Memory, "push", push)
-    rest = weights_of(tuned_prior(ctx, settings(memory=2)))
+    rest = weights_of(tuned_of(ctx, settings(memory=2)))
     assert all(torch.equal(whole[name], rest[name]) for name in whole)
 
 
@@ -266,14 +291,14 @@ def test_each_criterion_moves_what_it_names(context: MakeContext) -> None:
     }
     labels = torch.arange(200) % 10
     indices = ctx.dataset.train.sample_per_class(20, torch.Generator().manual_seed(0)).flatten()
-    real = F.normalize(unit_images(ctx.dataset, indices).flatten(1), dim=1)
+    real = F.normalize((ctx.dataset.train.unit(indices) * 2 - 1).flatten(1), dim=1)
     of_class = labels[:, None] == torch.arange(10).repeat_interleave(20)
     of_one_another = (labels[:, None] == labels) & ~torch.eye(200, dtype=torch.bool)
 
     def cosines(lambda_r: float, lambda_d: float) -> tuple[float, float]:
         """Of predictions at high noise: the worst with real images of the class, and the mean with one
         another."""
-        prior = tuned_prior(ctx, settings(**everything, lambda_r=lambda_r, lambda_d=lambda_d))
+        prior = tuned_of(ctx, settings(**everything, lambda_r=lambda_r, lambda_d=lambda_d))
         with torch.no_grad():
             x0h, _ = prior.predict(draw(200, *prior.shape), torch.full((200,), 900), labels)
         drawn = F.normalize(x0h.flatten(1), dim=1)

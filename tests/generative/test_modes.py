@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_bench import generative
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.errors import UserError
-from distill_bench.generative.modes import ModeGuidance, class_modes, cluster_means
+from distill_bench.generative import modes as modes_module
+from distill_bench.generative.modes import ModeGuidance, cluster_means
 from distill_bench.generative.sampling import Step, reverse
 from distill_bench.groups import GeneratorConfig, Sampler
+from distill_bench.interrupt import Interrupted
 from tests.generative.analytic import gaussian_prior
+from tests.generative.rooms import modes_of, prior_of
 
 MakeContext = Callable[..., Context]
 BOTH = pytest.mark.parametrize("sampler", [Sampler.ddim, Sampler.ddpm])
@@ -92,42 +94,56 @@ def test_clusters_that_are_far_apart_have_their_means_as_modes() -> None:
 
 def test_modes_are_of_their_class_one_for_each_image_and_made_once(context: MakeContext) -> None:
     ctx = context("method=mgd3", "dataset=digits", "ipc=5", "profile=smoke")
-    prior = generative.load_prior(ctx)
-    modes = class_modes(ctx, prior)
+    prior = prior_of(ctx)
+    modes = modes_of(ctx, prior)
     assert modes.shape == (10, 5, 1, 8, 8)
     assert float(modes.min()) >= -1 and float(modes.max()) <= 1
     flat = modes.flatten(2)
     assert all(len(of_class.unique(dim=0)) == 5 for of_class in flat)
     data = ctx.dataset
-    images = (data.transform.inverse(data.train.images(torch.arange(len(data.train)))) * 2 - 1).flatten(1)
+    images = (data.train.unit(torch.arange(len(data.train))) * 2 - 1).flatten(1)
     nearest = torch.cdist(images, flat.flatten(0, 1)).argmin(1) // 5
     assert float((nearest == data.train.labels).float().mean()) > 0.9
     files = list((ctx.cache.root / "modes").glob("*.safetensors"))
-    assert torch.equal(class_modes(ctx, prior), modes)
+    assert torch.equal(modes_of(ctx, prior), modes)
     assert list((ctx.cache.root / "modes").glob("*.safetensors")) == files
 
 
 def test_the_only_mode_of_a_class_is_its_mean(context: MakeContext) -> None:
     ctx = context("method=mgd3", "dataset=digits", "ipc=1", "profile=smoke")
     data = ctx.dataset
-    images = data.transform.inverse(data.train.images(torch.arange(len(data.train)))) * 2 - 1
+    images = data.train.unit(torch.arange(len(data.train))) * 2 - 1
     means = torch.stack([images[data.train.labels == k].mean(0) for k in range(10)])
-    assert torch.allclose(class_modes(ctx, generative.load_prior(ctx))[:, 0], means, atol=1e-5)
+    assert torch.allclose(modes_of(ctx, prior_of(ctx))[:, 0], means, atol=1e-5)
 
 
-def test_other_modes_in_the_same_run_are_not_mistaken_for_the_first(context: MakeContext) -> None:
-    ctx = context("method=mgd3", "dataset=digits", "ipc=1", "profile=smoke")
-    prior = generative.load_prior(ctx)
-    first = class_modes(ctx, prior)
-    ctx.seed, ctx.ipc.images_per_class = 1, 2
-    second = class_modes(ctx, prior)
-    assert second.shape == (10, 2, 1, 8, 8)
-    assert not torch.equal(first[:, 0], second[:, 0])
+def test_modes_of_another_count_in_the_same_run_do_not_go_on_from_the_first(
+    context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["method=mgd3", "dataset=digits", "ipc=1", "profile=smoke"]
+    alone = context(*words)
+    expected = modes_of(alone, prior_of(alone), 2)
+    ctx = context(*words, "checkpoint_seconds=0")
+    ctx.cache.root = ctx.folder / "another"
+    prior, fitted = prior_of(ctx), list[int]()
+    fit = modes_module.cluster_means
+
+    def stopping(x_ND: Tensor, count: int, seed: int) -> Tensor:
+        fitted.append(count)
+        ctx.interrupt.requested = len(fitted) == 4
+        return fit(x_ND, count, seed)
+
+    monkeypatch.setattr(modes_module, "cluster_means", stopping)
+    with pytest.raises(Interrupted):
+        modes_of(ctx, prior, 1)
+    ctx.interrupt.requested = False
+    assert torch.equal(modes_of(ctx, prior, 2), expected)
+    assert fitted.count(2) == 10
+    modes_of(ctx, prior, 1)
+    assert fitted.count(1) == 10  # the first goes on from its own checkpoint
 
 
 def test_more_modes_than_images_is_one_line(context: MakeContext) -> None:
     ctx = context("method=mgd3", "dataset=digits", "profile=smoke", "ipc.images_per_class=5")
-    prior = generative.load_prior(ctx)
-    ctx.ipc.images_per_class = 5000
     with pytest.raises(UserError, match=r"ipc.images_per_class=5000: must be at most \d+: one mode an image"):
-        class_modes(ctx, prior)
+        modes_of(ctx, prior_of(ctx), 5000)

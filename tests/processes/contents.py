@@ -52,7 +52,5 @@ def _timeless(record: Any) -> Any:
     if timed or record.get("kind") == "reduced_mixtures":
         record.pop("digest", None)
         record.get("product", {}).pop("digest", None)
-    record["measures"] = [
-        m for m in record["measures"] if m["name"] not in ("seconds", "step_seconds")
-    ]
+    record["measures"] = [m for m in record["measures"] if m["name"] not in ("seconds", "step_seconds")]
     return record

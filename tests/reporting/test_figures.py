@@ -165,7 +165,7 @@ def test_a_legend_of_long_names_stays_inside_the_picture() -> None:
 
     figure = Figure(figsize=(4.2, 3.4), layout="constrained")
     figure.subplots(1, 1)
-    long = "igds [generator.preset=cifar_cpu, generator.sampling_steps=25, guidance_scale=5.0]"
+    long = "igds [generator.architecture=cifar_cpu, generator.sampling_steps=25, guidance_scale=5.0]"
     _legend(figure, ["random", "dm", f"{long} one", f"{long} two"], True, True)
     figure.canvas.draw()
     (legend,) = figure.legends

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_bench.errors import require
-from distill_bench.generative.latent.generator import LatentGenerator, Recipe
+from distill_bench.generative.latent.generator import GeneratorShape, LatentGenerator
 from distill_bench.generative.latent.layers import ConditionalNorm, normed
 
 __all__ = ["Discriminator", "Generator"]
@@ -33,23 +33,23 @@ ATTENTION = {64: 32, 128: 64}  # side of the maps that attend to themselves
 class Generator(LatentGenerator):
     """A linear layer to 4 x 4, residual blocks that double the side, norm, ReLU, convolution, tanh."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        widths = [recipe.width * factor for factor in _for(GENERATOR, recipe.resolution)]
+    def __init__(self, shape: GeneratorShape) -> None:
+        super().__init__(shape)
+        widths = [shape.width * factor for factor in _for(GENERATOR, shape.resolution)]
         chunks = len(widths)
         require(
-            recipe.noise % chunks == 0, "noise", recipe.noise, f"a multiple of {chunks}, the chunks of BigGAN"
+            shape.noise % chunks == 0, "noise", shape.noise, f"a multiple of {chunks}, the chunks of BigGAN"
         )
-        self.chunk = recipe.noise // chunks
-        self.classes = nn.Embedding(recipe.num_classes, EMBEDDING)
+        self.chunk = shape.noise // chunks
+        self.classes = nn.Embedding(shape.num_classes, EMBEDDING)
         self.first = normed(_orthogonal(nn.Linear(self.chunk, widths[0] * SMALLEST**2)))
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         for i, (here, following) in enumerate(itertools.pairwise(widths)):
             self.blocks.append(_UpBlock(here, following, self.chunk + EMBEDDING))
-            if SMALLEST * 2 ** (i + 1) == ATTENTION.get(recipe.resolution):
+            if SMALLEST * 2 ** (i + 1) == ATTENTION.get(shape.resolution):
                 self.attention[str(i)] = _Attention(following)
         self.norm = nn.BatchNorm2d(widths[-1])
-        self.last = normed(_orthogonal(nn.Conv2d(widths[-1], recipe.channels, 3, padding=1)))
+        self.last = normed(_orthogonal(nn.Conv2d(widths[-1], shape.channels, 3, padding=1)))
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         first, *chunks = z.split(self.chunk, dim=1)
@@ -66,20 +66,20 @@ class Generator(LatentGenerator):
 class Discriminator(nn.Module):
     """How real (B,) images of these labels look."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, shape: GeneratorShape) -> None:
         super().__init__()
-        widths = [recipe.width * factor for factor in _for(DISCRIMINATOR, recipe.resolution)]
-        halvings, side = HALVINGS[recipe.resolution], recipe.resolution
+        widths = [shape.width * factor for factor in _for(DISCRIMINATOR, shape.resolution)]
+        halvings, side = HALVINGS[shape.resolution], shape.resolution
         layers: list[nn.Module] = []
-        here = recipe.channels
+        here = shape.channels
         for i, following in enumerate(widths):
             layers.append(_DownBlock(here, following, halve=i < halvings, first=i == 0))
             here, side = following, side // 2 if i < halvings else side
-            if side == ATTENTION.get(recipe.resolution):
+            if side == ATTENTION.get(shape.resolution):
                 layers.append(_Attention(following))
         self.body = nn.Sequential(*layers, nn.ReLU())
         self.score = normed(_orthogonal(nn.Linear(here, 1)))
-        self.classes = normed(_orthogonal(nn.Embedding(recipe.num_classes, here)))
+        self.classes = normed(_orthogonal(nn.Embedding(shape.num_classes, here)))
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         pooled = self.body(images).sum((2, 3))
@@ -137,8 +137,8 @@ class _Attention(nn.Module):
         query = self.query(x).flatten(2)
         key, value = (F.max_pool2d(layer(x), 2).flatten(2) for layer in (self.key, self.value))
         share = torch.einsum("bcn,bcm->bnm", query, key).softmax(2)
-        seen = torch.einsum("bnm,bcm->bcn", share, value).unflatten(2, x.shape[2:])
-        attended: Tensor = x + self.weight * self.out(seen)
+        gathered = torch.einsum("bnm,bcm->bcn", share, value).unflatten(2, x.shape[2:])
+        attended: Tensor = x + self.weight * self.out(gathered)
         return attended
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from distill_bench.generative.latent.generator import LatentGenerator, Recipe, one_hot
+from distill_bench.generative.latent.generator import GeneratorShape, LatentGenerator, one_hot
 from distill_bench.generative.latent.layers import ConditionalNorm, ladder, normed
 
 __all__ = ["Discriminator", "Generator"]
@@ -15,20 +15,20 @@ class Generator(LatentGenerator):
     """Transposed convolutions that double the side from 4 (or 5, 6, 7) pixels; widths halve, at most 8 x
     `width`."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        side, doublings = ladder(recipe.resolution)
-        widths = _widths(recipe.width, doublings)
+    def __init__(self, shape: GeneratorShape) -> None:
+        super().__init__(shape)
+        side, doublings = ladder(shape.resolution)
+        widths = _widths(shape.width, doublings)
         self.first = nn.Sequential(
-            nn.Linear(recipe.noise, widths[0] * side**2), nn.Unflatten(1, (widths[0], side, side))
+            nn.Linear(shape.noise, widths[0] * side**2), nn.Unflatten(1, (widths[0], side, side))
         )
-        self.norms = nn.ModuleList(ConditionalNorm(width, recipe.num_classes) for width in widths)
-        outgoing = [*widths[1:], recipe.channels]
+        self.norms = nn.ModuleList(ConditionalNorm(width, shape.num_classes) for width in widths)
+        outgoing = [*widths[1:], shape.channels]
         pairs = zip(widths, outgoing, strict=True)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(here, following, 4, 2, 1) for here, following in pairs)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        condition = one_hot(labels, self.recipe.num_classes)
+        condition = one_hot(labels, self.shape.num_classes)
         x: Tensor = self.first(z)
         for norm, up in zip(self.norms, self.ups, strict=True):
             x = up(norm(x, condition).relu())
@@ -39,18 +39,18 @@ class Discriminator(nn.Module):
     """How real (B,) images of these labels look: strided convolutions, then w.h + e_y.h of the pooled
     features h."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, shape: GeneratorShape) -> None:
         super().__init__()
-        _, doublings = ladder(recipe.resolution)
+        _, doublings = ladder(shape.resolution)
         layers: list[nn.Module] = []
-        here = recipe.channels
-        for following in reversed(_widths(recipe.width, doublings)):
+        here = shape.channels
+        for following in reversed(_widths(shape.width, doublings)):
             layers += [normed(nn.Conv2d(here, following, 3, 1, 1)), nn.LeakyReLU(0.1)]
             layers += [normed(nn.Conv2d(following, following, 4, 2, 1)), nn.LeakyReLU(0.1)]
             here = following
         self.body = nn.Sequential(*layers)
         self.score = normed(nn.Linear(here, 1))
-        self.classes = normed(nn.Embedding(recipe.num_classes, here))
+        self.classes = normed(nn.Embedding(shape.num_classes, here))
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         pooled = self.body(images).sum((2, 3))

@@ -12,7 +12,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from distill_bench.generative.latent.generator import LatentGenerator, Recipe, one_hot
+from distill_bench.generative.latent.generator import GeneratorShape, LatentGenerator, one_hot
 from distill_bench.generative.latent.layers import ladder
 
 __all__ = ["Decoder", "Encoder", "negative_bound"]
@@ -23,11 +23,11 @@ SMALLEST_CONVOLVED = 16  # pixels a side
 class Decoder(LatentGenerator):
     """p(x | z, y): the mean of the images; class and latent vector enter together."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        incoming, width = recipe.noise + recipe.num_classes, recipe.width
-        if recipe.resolution < SMALLEST_CONVOLVED:
-            size = recipe.channels * recipe.resolution**2
+    def __init__(self, shape: GeneratorShape) -> None:
+        super().__init__(shape)
+        incoming, width = shape.noise + shape.num_classes, shape.width
+        if shape.resolution < SMALLEST_CONVOLVED:
+            size = shape.channels * shape.resolution**2
             self.body = nn.Sequential(
                 nn.Linear(incoming, width),
                 nn.ReLU(),
@@ -35,46 +35,44 @@ class Decoder(LatentGenerator):
                 nn.ReLU(),
                 nn.Linear(width, size),
                 nn.Tanh(),
-                nn.Unflatten(1, recipe.shape),
+                nn.Unflatten(1, shape.image_shape),
             )
             return
-        side, doublings = ladder(recipe.resolution)
+        side, doublings = ladder(shape.resolution)
         widths = _widths(width, doublings)
         first = [nn.Linear(incoming, widths[0] * side**2), nn.Unflatten(1, (widths[0], side, side))]
         layers: list[nn.Module] = [*first, nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for here, following in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(here, following, 4, 2, 1), nn.BatchNorm2d(following), nn.ReLU()]
-        self.body = nn.Sequential(
-            *layers, nn.ConvTranspose2d(widths[-1], recipe.channels, 4, 2, 1), nn.Tanh()
-        )
+        self.body = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], shape.channels, 4, 2, 1), nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        images: Tensor = self.body(torch.cat([z, one_hot(labels, self.recipe.num_classes)], dim=1))
+        images: Tensor = self.body(torch.cat([z, one_hot(labels, self.shape.num_classes)], dim=1))
         return images
 
 
 class Encoder(nn.Module):
     """q(z | x, y): mean and log variance of the latent vector, (B, D) each."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, shape: GeneratorShape) -> None:
         super().__init__()
-        self.recipe, width = recipe, recipe.width
-        if recipe.resolution < SMALLEST_CONVOLVED:
-            size = recipe.channels * recipe.resolution**2
+        self.shape, width = shape, shape.width
+        if shape.resolution < SMALLEST_CONVOLVED:
+            size = shape.channels * shape.resolution**2
             self.body = nn.Sequential(nn.Flatten(), nn.Linear(size, width), nn.ReLU())
         else:
-            side, doublings = ladder(recipe.resolution)
+            side, doublings = ladder(shape.resolution)
             layers: list[nn.Module] = []
-            here = recipe.channels
+            here = shape.channels
             for following in reversed(_widths(width, doublings)):
                 layers += [nn.Conv2d(here, following, 4, 2, 1), nn.BatchNorm2d(following), nn.ReLU()]
                 here = following
             size, width = 0, here * side**2
             self.body = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Linear(width + recipe.num_classes, 2 * recipe.noise)
+        self.head = nn.Linear(width + shape.num_classes, 2 * shape.noise)
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        code = torch.cat([self.body(images), one_hot(labels, self.recipe.num_classes)], dim=1)
+        code = torch.cat([self.body(images), one_hot(labels, self.shape.num_classes)], dim=1)
         mean, log_variance = self.head(code).chunk(2, dim=1)
         return mean, log_variance.clamp(-10, 10)
 

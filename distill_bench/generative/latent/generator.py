@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LatentGenerator", "Recipe", "update_average", "weights_digest"]
+from distill_bench.generative.average import update_average, warm_decay
+
+__all__ = ["GeneratorShape", "LatentGenerator", "update_average_of", "weights_digest"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class GeneratorShape:
     """What a generator is built from; a file of weights holds it, so that the file is enough."""
 
     kind: str  # cvae | cgan | biggan
@@ -26,12 +28,12 @@ class Recipe:
     resolution: int
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image."""
         return self.channels, self.resolution, self.resolution
 
     def __str__(self) -> str:
-        channels, side, _ = self.shape
+        channels, side, _ = self.image_shape
         return f"a {self.kind} of {self.num_classes} classes and {channels} x {side} x {side} images"
 
 
@@ -42,30 +44,27 @@ class LatentGenerator(nn.Module):
     In evaluation mode an image depends on its own vector and label alone.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, shape: GeneratorShape) -> None:
         super().__init__()
-        self.recipe = recipe
-        self.noise = recipe.noise
+        self.shape = shape
+        self.noise = shape.noise
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, net: nn.Module, step: int, decay: float) -> None:
-    r"""One step of the moving average of the parameters: :math:`\bar\phi \leftarrow d \bar\phi + (1 - d)
-    \phi`.
+def update_average_of(average: nn.Module, net: nn.Module, step: int, decay: float) -> None:
+    """Update the network `average`: its parameters are the running mean of those of `net` (see `warm_decay`).
 
-    d = min(`decay`, (1 + step) / (10 + step)), so that a short training is averaged over its own end: our
-    choice. Buffers (running statistics, singular vectors) are those of `net`.
+    Its buffers (running statistics, singular vectors) are those of `net`.
     """
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), weight)
-    for mine, theirs in zip(average.buffers(), net.buffers(), strict=True):
-        mine.copy_(theirs)
+    update_average(average.parameters(), net.parameters(), warm_decay(decay, step))
+    for target, source in zip(average.buffers(), net.buffers(), strict=True):
+        target.copy_(source)
 
 
 def weights_digest(generator: LatentGenerator) -> str:
-    """SHA-256 over the recipe and the bytes of every parameter and buffer: what the generator draws follows
+    """SHA-256 over the shape and the bytes of every parameter and buffer: what the generator draws follows
     from it."""
-    total = hashlib.sha256(str(sorted(asdict(generator.recipe).items())).encode())
+    total = hashlib.sha256(str(sorted(asdict(generator.shape).items())).encode())
     for name, value in sorted(generator.state_dict().items()):
         total.update(name.encode())
         total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from distill_bench.errors import UserError, require
 from distill_bench.files import Damaged, load_tensors, save_tensors
 from distill_bench.generative.latent.build import build_generator
-from distill_bench.generative.latent.generator import LatentGenerator, Recipe
+from distill_bench.generative.latent.generator import GeneratorShape, LatentGenerator
 from distill_bench.generative.latent.pretrain import pretrained
 
 if TYPE_CHECKING:
@@ -37,15 +37,15 @@ def load_latent(run: Run, data: ImageDataset, config: GeneratorConfig) -> Latent
     require(
         bool(config.path) or config.name != "checkpoint", "generator.path", config.path or "(empty)", "a file"
     )
-    generator = read_latent(Path(config.path)) if config.path else pretrained(run, data, config)
+    generator = read_latent(Path(config.path).expanduser()) if config.path else pretrained(run, data, config)
     if config.path:
-        _check(generator.recipe, data, config)
+        _check(generator.shape, data, config)
     return generator.to(run.device).eval().requires_grad_(False)
 
 
 def save_latent(path: Path, generator: LatentGenerator) -> None:
-    """Write weights and recipe as one safetensors file, which `read_latent` needs nothing else to read."""
-    tree = {"recipe": asdict(generator.recipe), "weights": generator.state_dict()}
+    """Write weights and shape as one safetensors file, which `read_latent` needs nothing else to read."""
+    tree = {"shape": asdict(generator.shape), "weights": generator.state_dict()}
     save_tensors(path, tree, ABOUT)
 
 
@@ -53,7 +53,7 @@ def read_latent(path: Path) -> LatentGenerator:
     """The generator of such a file, on the CPU. UserError for a file that is missing, damaged or not one."""
     try:
         tree = load_tensors(path, ABOUT)
-        generator = build_generator(Recipe(**tree["recipe"]))
+        generator = build_generator(GeneratorShape(**tree["shape"]))
         generator.load_state_dict(tree["weights"])
     except FileNotFoundError:
         raise UserError(f"generator.path={path}: there is no such file") from None
@@ -63,15 +63,15 @@ def read_latent(path: Path) -> LatentGenerator:
     return generator
 
 
-def _check(recipe: Recipe, data: ImageDataset, config: GeneratorConfig) -> None:
+def _check(shape: GeneratorShape, data: ImageDataset, config: GeneratorConfig) -> None:
     """UserError unless a file's generator is of the kind asked for and draws images like the run's."""
-    wanted = Recipe(
+    expected = GeneratorShape(
         kind=config.kind.value,
-        noise=recipe.noise,
-        width=recipe.width,
+        noise=shape.noise,
+        width=shape.width,
         num_classes=data.num_classes,
         channels=data.channels,
         resolution=data.resolution,
     )
-    if recipe != wanted:
-        raise UserError(f"generator.path={config.path}: holds {recipe}; this run needs {wanted}")
+    if shape != expected:
+        raise UserError(f"generator.path={config.path}: holds {shape}; this run needs {expected}")

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill_bench.generative.latent.architectures import LatentArchitecture
 from distill_bench.generative.latent.cvae import negative_bound
 from distill_bench.generative.latent.generator import LatentGenerator
-from distill_bench.generative.latent.presets import Preset
 
 __all__ = ["Adversarial", "Autoencoding", "objective"]
 
@@ -20,11 +20,13 @@ class Autoencoding:
 
     images_per_step = 1  # batches of real images that a step takes
 
-    def __init__(self, generator: LatentGenerator, encoder: nn.Module, preset: Preset, lr: float) -> None:
+    def __init__(
+        self, generator: LatentGenerator, encoder: nn.Module, architecture: LatentArchitecture, lr: float
+    ) -> None:
         self.generator, self.encoder, self.lr = generator.train(), encoder.train(), lr
-        self.noise_variance = preset.noise_variance
+        self.noise_variance = architecture.noise_variance
         parameters = [*generator.parameters(), *encoder.parameters()]
-        self.optimiser = torch.optim.Adam(parameters, lr=lr, betas=preset.betas)
+        self.optimiser = torch.optim.Adam(parameters, lr=lr, betas=architecture.betas)
         self.state: dict[str, Any] = {"generator": generator, "encoder": encoder, "optimiser": self.optimiser}
 
     def step(
@@ -46,13 +48,17 @@ class Adversarial:
     """
 
     def __init__(
-        self, generator: LatentGenerator, discriminator: nn.Module, preset: Preset, lr: float
+        self,
+        generator: LatentGenerator,
+        discriminator: nn.Module,
+        architecture: LatentArchitecture,
+        lr: float,
     ) -> None:
         self.generator, self.discriminator = generator.train(), discriminator.train()
-        self.lr, self.lr_discriminator = lr, preset.lr_discriminator * lr / preset.lr
-        self.images_per_step = preset.discriminator_steps
-        self.descend_g = torch.optim.Adam(generator.parameters(), lr=lr, betas=preset.betas)
-        self.descend_d = torch.optim.Adam(discriminator.parameters(), lr=lr, betas=preset.betas)
+        self.lr, self.lr_discriminator = lr, architecture.lr_discriminator * lr / architecture.lr
+        self.images_per_step = architecture.discriminator_steps
+        self.descend_g = torch.optim.Adam(generator.parameters(), lr=lr, betas=architecture.betas)
+        self.descend_d = torch.optim.Adam(discriminator.parameters(), lr=lr, betas=architecture.betas)
         self.state: dict[str, Any] = {
             "generator": generator,
             "discriminator": discriminator,
@@ -84,11 +90,11 @@ class Adversarial:
 
 
 def objective(
-    generator: LatentGenerator, companion: nn.Module, preset: Preset, lr: float
+    generator: LatentGenerator, companion: nn.Module, architecture: LatentArchitecture, lr: float
 ) -> Autoencoding | Adversarial:
     """The training of this kind of generator, at the peak rate `lr`."""
-    kind = Autoencoding if preset.kind == "cvae" else Adversarial
-    return kind(generator, companion, preset, lr)
+    kind = Autoencoding if architecture.kind == "cvae" else Adversarial
+    return kind(generator, companion, architecture, lr)
 
 
 def _normal(shape: tuple[int, ...], draws: torch.Generator) -> Tensor:

@@ -236,7 +236,7 @@ def _distil(
 
     generator, average = (_copy(start, start.state_dict(), run.device) for _ in range(2))
     generator.requires_grad_(True)
-    rate = cfg.lr_generator or (1e-3 if start.recipe.kind == "cvae" else 1e-4)
+    rate = cfg.lr_generator or (1e-3 if start.shape.kind == "cvae" else 1e-4)
     optimiser = torch.optim.Adam(generator.parameters(), lr=rate, betas=BETAS)
     pool = network_pool(run, data, student, protocol, cfg)
     net = models.for_data(student, data).to(run.device).eval().requires_grad_(False)
@@ -249,7 +249,7 @@ def _distil(
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(generator.parameters(), CLIP)
         optimiser.step()
-        latent.update_average(average, generator, step, cfg.average)
+        latent.update_average_of(average, generator, step, cfg.average)
         run.log("distil", step, **{name: value.detach() for name, value in losses.items()})
     return average.state_dict()
 
@@ -357,7 +357,7 @@ def _copy(like: LatentGenerator, weights: dict[str, Tensor], device: torch.devic
     """A generator of its own with these weights, frozen and in evaluation mode."""
     from distill_bench.generative import latent
 
-    copy = latent.build_generator(like.recipe)
+    copy = latent.build_generator(like.shape)
     copy.load_state_dict(weights)
     return copy.to(device).eval().requires_grad_(False)
 

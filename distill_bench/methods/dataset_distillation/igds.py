@@ -147,19 +147,19 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
 def _estimator(ctx: Context, cfg: Config, prior: Prior) -> Estimator:
     """q(y | x), on what the prior diffuses: pixels, or latents (which saves the way back through the
     decoder)."""
-    settings = information.EstimatorSettings(
+    training = information.EstimatorTraining(
         steps=cfg.estimator_steps, width=cfg.estimator_width, weight=cfg.information_weight
     )
     parts = generative.prior_parts(ctx.dataset, ctx.group(GeneratorConfig)) if prior.latent else None
     space = {"latent": parts}
-    return information.train_estimator(ctx, ctx.dataset, settings, prior.shape, prior.from_pixels, space)
+    return information.train_estimator(ctx, ctx.dataset, training, prior.shape, prior.from_pixels, space)
 
 
 def _guidance(ctx: Context, cfg: Config, prior: Prior, estimator: Estimator) -> InformationGuidance:
     beta = beta_at(cfg, ctx.group(IpcConfig).images_per_class)
     if cfg.centroid is Centroid.real and beta and not cfg.allow_unsafe_beta:
         beta = _safe(ctx, cfg, beta, estimator.centroids)
-    settings = generative.GuidanceSettings(
+    form = generative.GuidanceForm(
         scale=cfg.guidance_scale,
         beta=beta,
         likelihood=cfg.likelihood,
@@ -170,7 +170,7 @@ def _guidance(ctx: Context, cfg: Config, prior: Prior, estimator: Estimator) -> 
         temperature=cfg.temperature,
     )
     variance = generative.within_class_variance(ctx, ctx.dataset, prior, ctx.group(GeneratorConfig))
-    return generative.InformationGuidance(settings, estimator.net, prior, estimator.centroids, variance)
+    return generative.InformationGuidance(form, estimator.net, prior, estimator.centroids, variance)
 
 
 def _safe(ctx: Context, cfg: Config, beta: float, centroids: torch.Tensor) -> float:
@@ -191,7 +191,7 @@ def _safe(ctx: Context, cfg: Config, beta: float, centroids: torch.Tensor) -> fl
 def _measures(ctx: Context, prior: Prior, estimator: Estimator, drawn: SyntheticSet) -> tuple[Measure, ...]:
     """What the guiding classifier itself says of the set; an independent one is asked by `protocol.audit`."""
     num_classes = ctx.dataset.num_classes
-    images = prior.from_pixels(ctx.dataset.transform.inverse(drawn.inputs()) * 2 - 1)
+    images = prior.from_pixels(drawn.pixels() * 2 - 1)
     values = information.measure(estimator.net, images, drawn.labels, num_classes)
     values["prototype_information"] = math.log(num_classes) + values["log_likelihood"]
     return tuple(

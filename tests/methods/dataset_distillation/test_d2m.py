@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +14,16 @@ import torch
 from torch import Tensor
 
 from distill_bench import augment, matching, models
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.errors import UserError
-from distill_bench.files import load_tensors
 from distill_bench.generative import latent
+from distill_bench.groups import ProtocolConfig, StudentConfig
 from distill_bench.interrupt import Interrupted
 from distill_bench.methods.dataset_distillation import d2m
 from distill_bench.methods.dataset_distillation.d2m import Config, Pairing
+from distill_bench.products import load_product
+from distill_bench.run import Run
+from tests.generative.rooms import latent_of
 
 MakeContext = Callable[..., Context]
 RunCell = Callable[..., dict[str, Any]]
@@ -216,14 +220,14 @@ def test_a_step_changes_the_parameters_of_the_generator_and_nothing_else(
     context: MakeContext, monkeypatch: pytest.MonkeyPatch, student: str
 ) -> None:
     ctx = context(*WORDS, f"student={student}", "generator=small_cgan")
-    pool = d2m.network_pool(ctx, Config(**QUICK))
+    pool = d2m.network_pool(ctx, ctx.dataset, *networks(ctx), Config(**QUICK))
     kept = [{name: value.clone() for name, value in weights.items()} for weights in pool]
     monkeypatch.setattr(d2m, "network_pool", lambda *_: pool)
-    net = models_of(ctx)
-    monkeypatch.setattr(d2m, "_network", lambda _: net)
-    start = latent.load_latent(ctx)
+    net = network_of(ctx)
+    monkeypatch.setattr(models, "for_data", lambda *_: net)
+    start = latent_of(ctx)
     digest, images = latent.weights_digest(start), ctx.dataset.train.images(torch.arange(20)).clone()
-    weights = d2m._distil(ctx, Config(**QUICK), start)
+    weights = d2m._distil(ctx, ctx.dataset, *networks(ctx), Config(**QUICK), start)
     assert latent.weights_digest(start) == digest
     assert torch.equal(ctx.dataset.train.images(torch.arange(20)), images)
     assert all(torch.equal(w[name], k[name]) for w, k in zip(pool, kept, strict=True) for name in k)
@@ -236,11 +240,14 @@ def test_a_step_changes_the_parameters_of_the_generator_and_nothing_else(
     assert any(not torch.equal(weights[name], parameters[name]) for name in parameters)
 
 
-def models_of(ctx: Context) -> Any:
-    data = ctx.dataset
-    return models.build(
-        ctx.student, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution
-    )
+def networks(ctx: Context) -> tuple[StudentConfig, ProtocolConfig]:
+    """The groups on which the pool depends."""
+    return ctx.group(StudentConfig), ctx.group(ProtocolConfig)
+
+
+def network_of(ctx: Context) -> Any:
+    """A network like those of the pool."""
+    return models.for_data(ctx.group(StudentConfig), ctx.dataset)
 
 
 def test_real_and_generated_images_of_a_class_share_one_augmentation(
@@ -248,24 +255,26 @@ def test_real_and_generated_images_of_a_class_share_one_augmentation(
 ) -> None:
     ctx = context(*WORDS, "dataset.augmentation=crop_scale")
     applied: list[tuple[augment.Draw, torch.Size]] = []
-    apply = augment.apply
+    module, apply = import_module("distill_bench.augment.siamese"), augment.apply
 
     def recorded(draw: augment.Draw, x: Tensor) -> Tensor:
         applied.append((draw, x.shape))
         return apply(draw, x)
 
-    monkeypatch.setattr(augment, "apply", recorded)
-    start = latent.load_latent(ctx)
-    d2m._losses(ctx, Config(**QUICK), start, models_of(ctx).eval(), 0)
+    monkeypatch.setattr(module, "apply", recorded)
+    start = latent_of(ctx)
+    d2m._losses(ctx, ctx.dataset, Config(**QUICK), start, network_of(ctx).eval(), 0)
     (one, first), (other, second) = applied
-    assert one is other and one.uniforms.shape[:2] == (10, 1)
+    assert torch.equal(one.uniforms, other.uniforms) and one.uniforms.shape[:2] == (10, 1)
     assert first == second == (10, 4, 1, 8, 8)
 
 
 def test_a_step_of_many_classes_takes_a_random_subset(context: MakeContext) -> None:
     ctx = context(*WORDS)
-    assert d2m._classes(ctx, Config(), 0).tolist() == list(range(10))
-    subsets = [d2m._classes(ctx, Config(classes_per_step=3), step).tolist() for step in range(300)]
+    assert d2m._classes(ctx, ctx.dataset, Config(), 0).tolist() == list(range(10))
+    subsets = [
+        d2m._classes(ctx, ctx.dataset, Config(classes_per_step=3), step).tolist() for step in range(300)
+    ]
     assert all(len(set(s)) == 3 for s in subsets)
     counts = torch.tensor(subsets).flatten().bincount(minlength=10)
     assert counts.min() > 60 and counts.max() < 120
@@ -276,23 +285,24 @@ def test_the_pool_holds_stages_of_training_from_none_to_the_last(context: MakeCo
     assert d2m._stages(cfg)[0] == 0 and d2m._stages(cfg)[-1] == 40
     images, labels = next(ctx.dataset.test.batches(500))
     right = []
-    for weights in d2m.network_pool(ctx, cfg):
-        net = models_of(ctx).eval()
+    for weights in d2m.network_pool(ctx, ctx.dataset, *networks(ctx), cfg):
+        net = network_of(ctx).eval()
         net.load_state_dict(weights)
         right.append(float((net(images).argmax(1) == labels).float().mean()))
     assert right[-1] > right[0] + 0.15
 
 
-def test_another_size_only_draws_from_the_generator_that_is_there(context: MakeContext) -> None:
+def test_another_size_only_draws_from_the_generator_that_is_there(
+    context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cfg = Config(**QUICK)
     first = context(*WORDS)
-    assert {part.name for part in d2m.work(first, cfg)} == {"generator", "pool", "distil"}
     one = d2m.run(first, cfg)
     ten = context(*WORDS, "ipc=10")
-    assert d2m.work(ten, cfg) == []
-    ten.loop = lambda *_: pytest.fail("a loop was run")  # type: ignore[method-assign]
-    more = d2m.run(ten, cfg)
-    files = [ctx.folder.path / "generator.safetensors" for ctx in (first, ten)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "loop", lambda *_: pytest.fail("a loop was run"))
+        more = d2m.run(ten, cfg)
+    files = [ctx.folder / "generator.safetensors" for ctx in (first, ten)]
     assert files[0] != files[1]
     assert len({latent.weights_digest(latent.read_latent(file)) for file in files}) == 1
     assert one.measures == more.measures
@@ -300,7 +310,6 @@ def test_another_size_only_draws_from_the_generator_that_is_there(context: MakeC
     assert more.labels.tolist() == [k for k in range(10) for _ in range(10)]
     torch.testing.assert_close(more.images.unflatten(0, (10, 10))[:, 0], one.images, atol=1e-5, rtol=1e-5)
     other = context(*WORDS, "seed=1")
-    assert {part.name for part in d2m.work(other, cfg)} == {"distil"}
     assert not torch.allclose(d2m.run(other, cfg).images, one.images, atol=1e-3)
 
 
@@ -310,23 +319,29 @@ def test_a_distillation_that_was_stopped_goes_on_to_the_same_bits(
     cfg = Config(**QUICK | {"iterations": 8})
     whole = d2m.run(context(*WORDS), cfg).images
     ctx = context(*WORDS, "ipc=2")
-    ctx.cache.root, ctx.log_every = tmp_path / "another", 1
-    with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        stop = lambda phase, step, _: setattr(ctx.interrupt, "requested", (phase, step) == ("distil", 4))  # noqa: E731
-        patched.setattr(ctx.tracker, "log", stop)
+    ctx.cache.root = tmp_path / "another"
+    steps = list[int]()
+
+    def stop(run: Run, phase: str, step: int, **values: object) -> None:  # noqa: ARG001
+        if phase == "distil":
+            steps.append(step)
+            run.interrupt.requested = len(steps) == 5
+
+    monkeypatch.setattr(Run, "log", stop)
+    with pytest.raises(Interrupted):
         d2m.run(ctx, cfg)
     ctx.interrupt.requested = False
-    assert ctx.folder.load_checkpoint("distil")[0] == 5  # type: ignore[index]
     resumed = d2m.run(ctx, cfg).images.unflatten(0, (10, 2))[:, 0]
+    assert steps == list(range(8))  # none of them twice
     torch.testing.assert_close(resumed, whole, atol=1e-6, rtol=1e-5)
-    again = latent.read_latent(ctx.folder.path / "generator.safetensors")
-    first = latent.read_latent(context(*WORDS).folder.path / "generator.safetensors")
+    again = latent.read_latent(ctx.folder / "generator.safetensors")
+    first = latent.read_latent(context(*WORDS).folder / "generator.safetensors")
     assert latent.weights_digest(again) == latent.weights_digest(first)
 
 
 def test_without_distillation_it_draws_from_the_generator_as_trained(context: MakeContext) -> None:
     ctx = context(*WORDS)
-    start = latent.load_latent(ctx)
+    start = latent_of(ctx)
     wanted = latent.draw_images(start, latent.class_noise(0, 10, 1, start.noise), 64)[:, 0]
     for cfg in (Config(iterations=0), Config(distil=False)):
         product = d2m.run(ctx, cfg)
@@ -341,13 +356,33 @@ def test_whitened_images_are_matched_as_the_networks_see_them(context: MakeConte
 
 def test_the_generator_of_a_run_can_be_read_by_another(run_cell: RunCell, tmp_path: Any) -> None:
     made = run_cell(*WORDS)
-    file = tmp_path / "runs" / made["run_id"] / made["artifacts"]["generator"]
+    file = tmp_path / "products" / made["product"]["id"] / made["product"]["artifacts"]["generator"]
     read = run_cell(*WORDS, "generator=checkpoint", f"generator.path={file}", "method.distil=false")
-    products = [
-        load_tensors(tmp_path / "runs" / r["run_id"] / "synthetic.safetensors")["images"]
-        for r in (made, read)
-    ]
-    assert torch.equal(*products)
+    images = [load_product(tmp_path / "products" / r["product"]["id"]).images for r in (made, read)]
+    assert torch.equal(*images)
+
+
+def test_the_product_depends_on_student_and_protocol_only_if_there_is_a_pool(
+    plan: Callable[..., Any],
+) -> None:
+    def product(*words: str) -> str:
+        product_id: str = plan(*WORDS, *words).product.product_id
+        return product_id
+
+    undistilled, other = ["method.distil=false"], ["student=convnet_bn", "protocol.lr=0.02"]
+    assert product(*undistilled) == product(*undistilled, *other)
+    assert product() != product("student=convnet_bn")
+    assert product() != product("protocol.lr=0.02")
+    assert product() == product("protocol.nets=3") == product("generator.sampling_batch=7")
+
+
+def test_the_pool_is_trained_as_networks_of_the_whole_training_set_are(context: MakeContext) -> None:
+    pools = []
+    for protocol in ("dc", "minimax_hard"):  # the second trains its students by another optimiser
+        ctx = context(*WORDS, f"protocol={protocol}")
+        ctx.cache.root = ctx.folder / "another"
+        pools.append(d2m.network_pool(ctx, ctx.dataset, *networks(ctx), Config(**QUICK))[-1])
+    assert all(torch.equal(value, pools[1][name]) for name, value in pools[0].items())
 
 
 TOY = [
@@ -375,20 +410,18 @@ def test_on_digits_distillation_mends_an_undertrained_decoder(
     for ipc in (1, 5):
         before, after = (accuracy(f"ipc={ipc}", f"method.iterations={count}") for count in (0, 150))
         assert after > before + 15
-    ctx, cfg = (
-        context(*TOY),
-        Config(iterations=150, batch_real=16, pool_size=4, pool_steps=150, augment=False),
-    )
-    start = latent.load_latent(ctx)
-    end = d2m._distilled(ctx, cfg, start)
-    net, pool = models_of(ctx).eval(), d2m.network_pool(ctx, cfg)
+    ctx = context(*TOY)
+    cfg = Config(iterations=150, batch_real=16, pool_size=4, pool_steps=150, augment=False)
+    start = latent_of(ctx)
+    end = d2m.distilled_generator(ctx, ctx.dataset, *networks(ctx), cfg, start)
+    net, pool = network_of(ctx).eval(), d2m.network_pool(ctx, ctx.dataset, *networks(ctx), cfg)
 
     def terms(generator: latent.LatentGenerator) -> dict[str, float]:
         total = {"embedding": 0.0, "prediction": 0.0}
         with torch.no_grad():
             for weights in pool:
                 net.load_state_dict(weights)
-                losses = d2m._losses(ctx, replace(cfg, batch_real=64), generator, net, 0)
+                losses = d2m._losses(ctx, ctx.dataset, replace(cfg, batch_real=64), generator, net, 0)
                 total = {name: value + float(losses[name]) for name, value in total.items()}
         return total
 

@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 import torch
 
-from distill_bench import generative, information, models, training
-from distill_bench.contract import Context
+from distill_bench import generative, information, training
+from distill_bench.context import Context
 from distill_bench.errors import UserError
-from distill_bench.information import Estimator, EstimatorSettings, train_estimator
+from distill_bench.groups import GeneratorConfig, ProtocolConfig, StudentConfig
+from distill_bench.information import Estimator, EstimatorTraining, train_estimator
 from distill_bench.information import estimator as estimator_module
 from distill_bench.information.estimator import best_round
 from distill_bench.interrupt import Interrupted
 from distill_bench.methods.dataset_distillation import diffusion, igds
 from distill_bench.methods.dataset_distillation.igds import Config, beta_at
+from distill_bench.products import SyntheticSet
+from tests.generative.rooms import drawn_of, prior_of
 
 MakeContext = Callable[..., Context]
 SMOKE = ["dataset=digits", "profile=smoke"]
@@ -67,9 +70,7 @@ def test_a_real_centroid_bounds_beta_and_says_where(context: MakeContext) -> Non
     small: dict[str, Any] = {"estimator_steps": 300, "estimator_width": 16, "centroid": igds.Centroid.real}
     with pytest.raises(UserError, match=r"method.beta=50: at most [\d.]+ with method.centroid=real"):
         igds.run(context(*words), Config(beta=50.0, **small))
-    assert (
-        igds.run(context(*words), Config(beta=50.0, allow_unsafe_beta=True, **small)).images.isfinite().all()
-    )
+    assert len(igds.run(context(*words), Config(beta=50.0, allow_unsafe_beta=True, **small))) == 100
 
 
 @pytest.mark.parametrize("kind", [igds.Centroid.real, igds.Centroid.mixture])
@@ -88,41 +89,46 @@ def test_images_taken_for_another_class_are_drawn_anew_and_no_others(context: Ma
         "generator.sampling_steps=5",
     ]
     ctx = context(*words)
-    prior = generative.load_prior(ctx)
+    prior = prior_of(ctx)
     cfg = Config(estimator_steps=300, estimator_width=16)
     guide = igds._guidance(ctx, cfg, prior, igds._estimator(ctx, cfg, prior))
-    made = generative.draw_set(ctx, prior, guide)
-    wrong = guide.takes_for_another(ctx.dataset.transform.inverse(made.images) * 2 - 1, made.labels)
+    made = drawn_of(ctx, prior, guide)
+    wrong = guide.takes_for_another(made.pixels() * 2 - 1, made.labels)
     assert 0 < int(wrong.sum()) < 50  # of a prior trained for a second
-    again, counts = generative.redraw_wrong(ctx, prior, guide, made, 3)
+
+    def redraw(times: int) -> tuple[SyntheticSet, list[int]]:
+        config = ctx.group(GeneratorConfig)
+        return generative.redraw_wrong(ctx, ctx.dataset, prior, config, guide, made, times)
+
+    again, counts = redraw(3)
     assert torch.equal(again.images[~wrong], made.images[~wrong])
     assert not any(torch.equal(x, y) for x, y in zip(again.images[wrong], made.images[wrong], strict=True))
     assert counts[0] == int(wrong.sum()) and counts == sorted(counts, reverse=True)
     assert counts[-1] < counts[0]
-    assert torch.equal(again.images, generative.redraw_wrong(ctx, prior, guide, made, 3)[0].images)
-    assert generative.redraw_wrong(ctx, prior, guide, made, 0)[1] == []
+    assert torch.equal(again.images, redraw(3)[0].images)
+    assert redraw(0)[1] == []
 
 
 def test_the_variance_within_classes_is_that_of_the_images_and_is_measured_once(
     context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ctx = context("method=igds", *SMOKE, "ipc=1")
-    prior = generative.load_prior(ctx)
-    found = generative.within_class_variance(ctx, prior, per_class=10**6)
+    prior, config = prior_of(ctx), ctx.group(GeneratorConfig)
+    found = generative.within_class_variance(ctx, ctx.dataset, prior, config, per_class=10**6)
     train = ctx.dataset.train
-    images = ctx.dataset.transform.inverse(train.images(torch.arange(len(train)))) * 2 - 1
+    images = train.unit(torch.arange(len(train))) * 2 - 1
     smallest, by_class = train.smallest_class, [images[train.labels == k] for k in range(10)]
-    wanted = torch.stack([some.var(dim=0, correction=0).mean() for some in by_class]).mean()
+    wanted = torch.stack([of_class.var(dim=0, correction=0).mean() for of_class in by_class]).mean()
     assert found == pytest.approx(float(wanted), rel=0.03)  # of `smallest` images a class, not of all
     assert smallest > 100 and 0.1 < found < 0.3
-    monkeypatch.setattr(train, "images", None)  # not asked for again
-    assert generative.within_class_variance(ctx, prior, per_class=10**6) == found
+    monkeypatch.setattr(train, "pixels_at", None)  # not asked for again
+    assert generative.within_class_variance(ctx, ctx.dataset, prior, config, per_class=10**6) == found
 
 
 def estimator(ctx: Context, weight: float, steps: int = 400) -> Estimator:
     """A small one of the digits' pixels, trained with the information term for most of the time."""
-    settings = EstimatorSettings(steps=steps, width=32, weight=weight, plain=0.2)
-    return train_estimator(ctx, settings, (1, 8, 8), lambda x: x, {"latent": None})
+    plan = EstimatorTraining(steps=steps, width=32, weight=weight, plain=0.2)
+    return train_estimator(ctx, ctx.dataset, plan, (1, 8, 8), lambda x: x, {"latent": None})
 
 
 def test_information_is_bought_without_errors(context: MakeContext) -> None:
@@ -130,9 +136,8 @@ def test_information_is_bought_without_errors(context: MakeContext) -> None:
     data = ctx.dataset
     found = {}
     for weight in (0.0, 0.3):
-        ctx.folder.forget("checkpoint-*.safetensors")
         made = estimator(ctx, weight)
-        images = data.transform.inverse(data.train.images(torch.arange(len(data.train)))) * 2 - 1
+        images = data.train.unit(torch.arange(len(data.train))) * 2 - 1
         found[weight] = information.measure(made.net, images, data.train.labels, 10)
         assert torch.allclose(made.centroids.sum(1), torch.ones(10), atol=1e-5)
         assert not any(parameter.requires_grad for parameter in made.net.parameters())
@@ -155,17 +160,17 @@ def test_an_estimator_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
     context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ctx = context("method=igds", "dataset=digits")
-    settings = EstimatorSettings(steps=40, width=8, weight=0.3, plain=0.4)
-    whole = estimator_module._train(ctx, settings, (1, 8, 8), lambda x: x)
-    ctx.folder.forget("checkpoint-*.safetensors")
+    plan = EstimatorTraining(steps=40, width=8, weight=0.3, plain=0.4)
+    whole = estimator_module._train(ctx, ctx.dataset, plan, (1, 8, 8), lambda x: x)
+    ctx.checkpoints.forget()
     ctx.log_every = 1
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         patched.setattr(
             ctx.tracker, "log", lambda _p, step, _v: setattr(ctx.interrupt, "requested", step == 25)
         )
-        estimator_module._train(ctx, settings, (1, 8, 8), lambda x: x)
+        estimator_module._train(ctx, ctx.dataset, plan, (1, 8, 8), lambda x: x)
     ctx.interrupt.requested = False
-    resumed = estimator_module._train(ctx, settings, (1, 8, 8), lambda x: x)
+    resumed = estimator_module._train(ctx, ctx.dataset, plan, (1, 8, 8), lambda x: x)
     assert all(torch.equal(value, resumed["weights"][name]) for name, value in whole["weights"].items())
     assert torch.equal(whole["centroids"], resumed["centroids"])
     assert whole["record"] == resumed["record"]
@@ -197,15 +202,16 @@ def judged(
     found: dict[str, list[dict[str, float]]] = {name: [] for name in cells}
     for seed in range(seeds):
         ctx = context("method=igds", "dataset=digits", "ipc=10", "generator.cfg=1", *words, f"seed={seed}")
-        net = models.build(ctx.student, channels=1, num_classes=10, resolution=8)
-        net.load_state_dict(training.full_data_networks(ctx).weights[0])
+        groups = ctx.group(StudentConfig), ctx.group(ProtocolConfig)
+        net = training.full_data_network(ctx, ctx.dataset, *groups)
         for name, cell in cells.items():
-            ctx.folder.forget("checkpoint-*.safetensors")
+            ctx.checkpoints.forget()
             made = igds.run(ctx, Config(**settings, **cell))  # type: ignore[arg-type]
-            found[name].append(information.measure(net.eval(), made.images, made.labels, 10))
+            found[name].append(information.measure(net, made.inputs(), made.labels, 10))
     return {name: {key: fmean(one[key] for one in ones) for key in ones[0]} for name, ones in found.items()}
 
 
+@pytest.mark.slow
 def test_guidance_does_what_it_says_by_an_independent_classifier(context: MakeContext) -> None:
     words = [
         "generator.train_steps=600",

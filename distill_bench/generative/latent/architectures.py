@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from distill_bench.errors import UserError, closest, require
 from distill_bench.generative.latent.cvae import SMALLEST_CONVOLVED
 
-__all__ = ["PRESETS", "Preset", "choose"]
+__all__ = ["ARCHITECTURES", "LatentArchitecture", "architecture_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preset:
+class LatentArchitecture:
     """A network's size and its training."""
 
     kind: str
@@ -25,13 +25,17 @@ class Preset:
     noise_variance: float = 1.0  # of pixels given the latent vector, of a VAE
 
 
-PRESETS: dict[str, Preset] = {
+ARCHITECTURES: dict[str, LatentArchitecture] = {
     # conditional VAEs: our choice, for a CPU; the noise variance is what gave the clearest classes of those
     # tried
-    "cvae_mlp": Preset(kind="cvae", noise=16, width=128, batch_size=128, lr=2e-3, noise_variance=0.3),
-    "cvae_conv": Preset(kind="cvae", noise=64, width=32, batch_size=128, lr=2e-3, noise_variance=8.0),
+    "cvae_mlp": LatentArchitecture(
+        kind="cvae", noise=16, width=128, batch_size=128, lr=2e-3, noise_variance=0.3
+    ),
+    "cvae_conv": LatentArchitecture(
+        kind="cvae", noise=64, width=32, batch_size=128, lr=2e-3, noise_variance=8.0
+    ),
     # small GAN: our choice
-    "cgan": Preset(
+    "cgan": LatentArchitecture(
         kind="cgan",
         noise=100,
         width=64,
@@ -42,7 +46,7 @@ PRESETS: dict[str, Preset] = {
         discriminator_steps=1,
     ),
     # BigGAN as recalled: four discriminator steps on CIFAR, two above; batches are smaller than the paper's
-    "biggan_32": Preset(
+    "biggan_32": LatentArchitecture(
         kind="biggan",
         noise=128,
         width=64,
@@ -52,7 +56,7 @@ PRESETS: dict[str, Preset] = {
         betas=(0.0, 0.999),
         discriminator_steps=4,
     ),
-    "biggan_64": Preset(
+    "biggan_64": LatentArchitecture(
         kind="biggan",
         noise=120,
         width=64,
@@ -62,7 +66,7 @@ PRESETS: dict[str, Preset] = {
         betas=(0.0, 0.999),
         discriminator_steps=2,
     ),
-    "biggan_128": Preset(
+    "biggan_128": LatentArchitecture(
         kind="biggan",
         noise=120,
         width=96,
@@ -75,13 +79,13 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def choose(name: str, kind: str, resolution: int) -> Preset:
-    """The preset `name`, or for "auto" the one of `kind` for this size.
+def architecture_for(name: str, kind: str, resolution: int) -> LatentArchitecture:
+    """The architecture `name`, or for "auto" the one of `kind` for this size.
 
     UserError for one of another kind, for a generator that has no latent variables, and for a size that
     BigGAN has not.
     """
-    kinds = sorted({preset.kind for preset in PRESETS.values()})
+    kinds = sorted({architecture.kind for architecture in ARCHITECTURES.values()})
     allowed = "one that is distilled into: generator=cvae, small_cgan, biggan or checkpoint"
     require(kind in kinds, "generator.kind", kind, allowed)
     if kind == "biggan" and name == "auto":
@@ -97,9 +101,9 @@ def choose(name: str, kind: str, resolution: int) -> Preset:
             "cgan": "cgan",
             "biggan": f"biggan_{resolution}",
         }[kind]
-    known = [key for key, preset in PRESETS.items() if preset.kind == kind]
-    if name not in known:
+    names = [key for key, architecture in ARCHITECTURES.items() if architecture.kind == kind]
+    if name not in names:
         raise UserError(
-            f"generator.preset={name}: no preset of generator.kind={kind}; {closest(name, known)}"
+            f"generator.architecture={name}: none of generator.kind={kind}; {closest(name, names)}"
         )
-    return PRESETS[name]
+    return ARCHITECTURES[name]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from distill_bench.training.batching import images_per_pass
+from distill_bench.training.students import LabelledImages
 
 __all__ = ["embeddings"]
 
 
 @torch.no_grad()
-def embeddings(net: nn.Module, split: Any, batch_size: int = 500) -> Tensor:
+def embeddings(net: nn.Module, split: LabelledImages, batch_size: int = 500) -> Tensor:
     """The network's embedding of every image of `split`, in order, in evaluation mode: (N, D), on its
     device."""
     was_training = net.training

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,23 @@ from distill_bench.training.optimisers import AdamW, Sgd
 from distill_bench.training.schedule import drop_epoch, learning_rates
 
 if TYPE_CHECKING:
-    from distill_bench.data import Split, Transform
+    from distill_bench.data import Transform
 
-__all__ = ["Loop", "Students", "accuracies", "initialise", "train_students"]
+__all__ = ["LabelledImages", "Loop", "Students", "accuracies", "initialise", "train_students"]
 
 Loop = Callable[[str, int, dict[str, Any]], Iterator[int]]
 """(name, total, state) -> the steps 0 .. total-1, resumable: see `Run.loop`."""
+
+
+class LabelledImages(Protocol):
+    """Images with labels, read in batches: a `Split`."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, batch_size: int, /) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images, labels) in order."""
+        ...
+
 
 Teacher = Callable[[Tensor], Tensor]
 """Images (B, C, H, W) -> logits (B, K)."""
@@ -92,7 +103,7 @@ def train_students(
     loop: Loop,
     colours: Transform | None = None,
     teacher: Teacher | None = None,
-    test: Split | None = None,
+    test: LabelledImages | None = None,
 ) -> Students:
     """Train one network for each seed on the images `fetch(0 .. N-1)` with hard `labels` (N,), for E =
     `epochs`.
@@ -121,7 +132,7 @@ def train_students(
     return Students(modules, best if protocol.best else [])
 
 
-def accuracies(students: Students, split: Split, batch_size: int = 1000) -> list[float]:
+def accuracies(students: Students, split: LabelledImages, batch_size: int = 1000) -> list[float]:
     """Accuracy in % of each network on all of `split`, whose batches are read once for all networks."""
     right: Tensor | None = None
     for images, labels in split.batches(batch_size):
@@ -144,7 +155,7 @@ class _Training:
         protocol: ProtocolConfig,
         epochs: int,
         teacher: Teacher | None,
-        test: Split | None,
+        test: LabelledImages | None,
     ) -> None:
         self.net, self.batches, self.protocol = net.train(), batches, protocol
         self.teacher, self.test = teacher, test

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_bench import models
+from distill_bench import augment, models
 from distill_bench.device import choose_device
 from distill_bench.groups import StudentConfig
-from distill_bench.matching.gradients import ClassNetworks, class_gradients, image_gradient, siamese
+from distill_bench.matching.gradients import ClassNetworks, class_gradients, image_gradient
 from distill_bench.seeding import generator
 from scripts.benchmarks.matching_step import PER_CLASS, STRATEGY, K, PlainConvNet, plain_augment
 from scripts.timing import median_seconds
@@ -86,7 +86,7 @@ def _steps(
         families = generator(0, "families", next(counter))
         picks = torch.rand(K, PER_CLASS, generator=draws, device=device).topk(batch_real).indices
         chosen = members.gather(1, picks)
-        same = siamese(strategy, K, families, draws)
+        same = augment.siamese(strategy, K, families, draws)
         _, ours_images.grad = image_gradient(
             networks, lambda rows: pool[chosen[rows]], ours_images, same, "ours"
         )
@@ -128,7 +128,7 @@ def _equal(ipc: int, width: int, device: torch.device) -> bool:
         mine = class_gradients(together, real[rows], labels[rows])
         for found, others in zip(mine, zip(*theirs[rows], strict=True), strict=True):
             equal &= torch.allclose(found, torch.stack(others), rtol=1e-7, atol=1e-10)
-    same = siamese("", K, generator(0), generator(0))
+    same = augment.siamese("", K, generator(0), generator(0))
     _, of_images = image_gradient(networks, lambda rows: real[rows], synthetic, same, "ours")
     leaf = synthetic.clone().requires_grad_()
     plain_step(plain, list(real), list(leaf)).backward()

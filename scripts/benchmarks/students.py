@@ -30,10 +30,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from distill_bench import augment, models, training
 from distill_bench.catalogue import conf_dir
-from distill_bench.config import typed
 from distill_bench.data import Normalise
 from distill_bench.device import choose_device
 from distill_bench.groups import Batching, ProtocolConfig, StudentConfig
+from distill_bench.planning import typed
 from distill_bench.seeding import generator
 from distill_bench.training.batches import Batches
 from distill_bench.training.batching import images_per_pass, networks_together
@@ -236,7 +236,9 @@ def crop_rows(case: Case) -> list[dict[str, Any]]:
     rows = []
     for name in ("minimax_hard", "rded_soft"):
         content = OmegaConf.load(conf_dir() / "protocol" / f"{name}.yaml")
-        protocol = replace(training.recipe(typed(ProtocolConfig, content, "protocol"), IPC, K), best=False)
+        protocol = replace(
+            training.protocol_for(typed(ProtocolConfig, content, "protocol"), IPC, K), best=False
+        )
         batches = Batches(lambda i: images[i], labels, protocol, SEEDS[:1], case.strategy, normalise)
         whole = partial(
             training.train_students,
@@ -313,9 +315,10 @@ def run() -> list[dict[str, Any]]:
         equal, parts = same_logits(case), shares(case)
         together = networks_together(case.build(), Batching.auto, len(SEEDS), K * IPC, device)
         for way, seconds in zip(ways, ours, strict=True):
+            what = f"{len(SEEDS)} students, ipc {IPC}, {case.name}"
             rows.append(
                 {
-                    "name": f"{len(SEEDS)} students, ipc {IPC}, {case.name}, {case.epochs + 1} epochs, {way.name}",
+                    "name": f"{what}, {case.epochs + 1} epochs, {way.name}",
                     "ours_seconds": seconds,
                     "reference_seconds": reference,
                     "ratio": reference / seconds,

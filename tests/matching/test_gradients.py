@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill_bench import models
+from distill_bench import augment, models
 from distill_bench.groups import Norm, StudentConfig
 from distill_bench.matching import gradients
 from distill_bench.matching.gradients import (
@@ -21,7 +21,6 @@ from distill_bench.matching.gradients import (
     gradient_distance,
     image_gradient,
     loop_lengths,
-    siamese,
 )
 
 K = 5
@@ -204,7 +203,7 @@ def test_other_sizes_lie_between_and_bounds_hold() -> None:
 
 def test_the_augmentation_is_siamese() -> None:
     draws = [torch.Generator().manual_seed(s) for s in (0, 1)]
-    same = siamese("color_crop_cutout_scale_rotate", K, *draws)
+    same = augment.siamese("color_crop_cutout_scale_rotate", K, *draws)
     x = images(3).float()
     both = same(x, slice(None)), same(torch.cat([x, x], dim=1), slice(None))
     assert torch.equal(both[1], torch.cat([both[0], both[0]], dim=1))
@@ -225,10 +224,10 @@ def test_copies_follow_the_network_when_it_changes() -> None:
 
 def test_every_class_is_in_one_chunk_and_chunks_are_even() -> None:
     for num_classes, limit in ((10, 4), (200, 30), (7, 7), (3, 10)):
-        made = ClassNetworks.__new__(ClassNetworks)
-        made._limit = lambda *_, limit=limit: limit  # type: ignore[method-assign]
-        ClassNetworks.__init__(made, network(), num_classes, 1)
-        sizes = [rows.stop - rows.start for rows in made.rows]
+        networks = ClassNetworks.__new__(ClassNetworks)
+        networks._limit = lambda *_, limit=limit: limit  # type: ignore[method-assign]
+        ClassNetworks.__init__(networks, network(), num_classes, 1)
+        sizes = [rows.stop - rows.start for rows in networks.rows]
         assert sum(sizes) == num_classes
         assert max(sizes) <= limit
         assert len(sizes) == math.ceil(num_classes / max(sizes))
@@ -241,7 +240,7 @@ def test_training_between_steps_learns_the_images(context: Make) -> None:
     ctx = context("method=dc", "dataset=digits", "ipc=2", "profile=smoke")
     chosen = ctx.dataset.train.sample_per_class(2, torch.Generator().manual_seed(0)).flatten()
     x, labels = ctx.dataset.train.images(chosen), ctx.dataset.train.labels[chosen]
-    net = models.build(ctx.student, channels=1, num_classes=10, resolution=8)
+    net = models.build(ctx.group(StudentConfig), channels=1, num_classes=10, resolution=8)
     before = float(F.cross_entropy(net(x), labels).detach())
     descent = torch.optim.SGD(net.parameters(), lr=0.1)
     generators = [torch.Generator().manual_seed(s) for s in (0, 1)]

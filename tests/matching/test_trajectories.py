@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_bench import models
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.groups import Norm, StudentConfig
 from distill_bench.matching import trajectories
 from distill_bench.matching.trajectories import (
@@ -142,13 +142,17 @@ def test_minibatches_are_random_epochs() -> None:
         ]
 
 
+def expert(ctx: Context, cfg: mtt.Config, number: int) -> Tensor:
+    return expert_trajectory(ctx, ctx.dataset, ctx.group(StudentConfig), cfg, number)
+
+
 def test_an_expert_is_the_training_it_says(context: MakeContext) -> None:
     ctx = context(*WORDS)
     cfg = mtt.Config(
         **{**SMALL, "train_epochs": 2, "max_start_epoch": 1, "augment": False, "batch_real": 2000}
     )
-    walk = expert_trajectory(ctx, cfg, 0)
-    net = models.build(ctx.student, channels=1, num_classes=10, resolution=8)
+    walk = expert(ctx, cfg, 0)
+    net = models.for_data(ctx.group(StudentConfig), ctx.dataset)
     network, theta = FlatNetwork(net), walk[0].clone().requires_grad_()
     everything = torch.arange(len(ctx.dataset.train))
     images, labels = ctx.dataset.train.images(everything), ctx.dataset.train.labels
@@ -160,7 +164,7 @@ def test_an_expert_is_the_training_it_says(context: MakeContext) -> None:
 
 def test_experts_differ_from_one_another_and_not_between_seeds(context: MakeContext) -> None:
     cfg = mtt.Config(**SMALL)
-    first, second = (expert_trajectory(context(*WORDS), cfg, number) for number in range(2))
-    again = expert_trajectory(context(*WORDS, "seed=3"), cfg, 0)
+    first, second = (expert(context(*WORDS), cfg, number) for number in range(2))
+    again = expert(context(*WORDS, "seed=3"), cfg, 0)
     assert not torch.equal(first[0], second[0])
     assert torch.equal(first, again)

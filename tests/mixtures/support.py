@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch.distributions import MultivariateNormal
 
-from distill_bench import groups, mixtures
-from distill_bench.contract import Context
+from distill_bench import mixtures
+from distill_bench.context import Context
+from distill_bench.groups import MixtureConfig
 from distill_bench.interrupt import Interrupt
 from distill_bench.mixtures import GaussianMixture
-from distill_bench.store import Cache, RunFolder
+from distill_bench.store import Cache, Checkpoints
 from distill_bench.tracking import Tracker
 
 
@@ -69,21 +70,17 @@ def pairs_of(n: int) -> Iterator[tuple[int, int]]:
 
 
 def make_context(folder: Path, **mixture: object) -> Context:
-    """A context of a run that reduces mixtures."""
-    run = RunFolder(folder, "run")
-    run.path.mkdir(parents=True, exist_ok=True)
+    """The context of a method that reduces mixtures, with its work in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     return Context(
-        folder=run,
-        cache=Cache(folder / "cache"),
-        tracker=Tracker(run.path),
-        interrupt=Interrupt(),
         device=torch.device("cpu"),
         seed=0,
-        data_root=folder,
-        dataset_config=groups.DatasetConfig(),
-        ipc=groups.IpcConfig(),
-        student=groups.StudentConfig(),
-        protocol=groups.ProtocolConfig(),
-        generator_config=groups.GeneratorConfig(),
-        mixture=groups.MixtureConfig(**mixture),  # type: ignore[arg-type]
+        cache=Cache(folder / "cache"),
+        checkpoints=Checkpoints(folder, {}),
+        tracker=Tracker(folder / "metrics.jsonl"),
+        interrupt=Interrupt(),
+        owner="a test",
+        groups={"mixture": MixtureConfig(**mixture)},  # type: ignore[arg-type]
+        load_dataset=lambda: None,  # type: ignore[arg-type,return-value]
+        load_part=lambda _: None,
     )

@@ -21,6 +21,7 @@ RANDOM: dict[str, Any] = {
     "dimension": 2,
     "draws": 5,
 }
+CONFIG = groups.MixtureConfig(**RANDOM)
 
 
 def west(f: GaussianMixture, target: int) -> Reduction:
@@ -28,7 +29,7 @@ def west(f: GaussianMixture, target: int) -> Reduction:
 
 
 def test_each_draw_is_reduced_on_its_own(tmp_path: Path) -> None:
-    product = mixtures.reduce_draws(make_context(tmp_path, **RANDOM), west)
+    product = mixtures.reduce_draws(make_context(tmp_path), CONFIG, west)
     assert len(product.originals) == len(product.reductions) == len(product.seconds) == 5
     for f, reduction in zip(product.originals, product.reductions, strict=True):
         alone = west(f, 3)
@@ -44,8 +45,8 @@ def test_more_draws_begin_with_the_same_mixtures() -> None:
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    whole = mixtures.reduce_draws(make_context(tmp_path / "whole", **RANDOM), west)
-    stopped = make_context(tmp_path / "stopped", **RANDOM)
+    whole = mixtures.reduce_draws(make_context(tmp_path / "whole"), CONFIG, west)
+    stopped = make_context(tmp_path / "stopped")
     reduced = 0
 
     def stop_at_the_third(f: GaussianMixture, target: int) -> Reduction:
@@ -55,16 +56,15 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
         return west(f, target)
 
     with pytest.raises(Interrupted, match="reduce 3/5"):
-        mixtures.reduce_draws(stopped, stop_at_the_third)
-    again = make_context(tmp_path / "stopped", **RANDOM)
-    resumed = mixtures.reduce_draws(again, west)
+        mixtures.reduce_draws(stopped, CONFIG, stop_at_the_third)
+    resumed = mixtures.reduce_draws(make_context(tmp_path / "stopped"), CONFIG, west)
     for one, other in zip(whole.reductions, resumed.reductions, strict=True):
         assert torch.equal(one.mixture.covariances, other.mixture.covariances)
         assert one.merges == other.merges
 
 
 def test_fewer_components_than_the_target_are_kept_as_they_are(tmp_path: Path) -> None:
-    context = make_context(tmp_path, **RANDOM)
-    product = mixtures.reduce_draws(context, lambda f, _: Reduction(f.select(slice(2)), [(0, 1)], dropped=4))
+    first_two = lambda f, _: Reduction(f.select(slice(2)), [(0, 1)], dropped=4)  # noqa: E731
+    product = mixtures.reduce_draws(make_context(tmp_path), CONFIG, first_two)
     assert [len(reduction.mixture) for reduction in product.reductions] == [2] * 5
     assert product.reductions[0].dropped == 4

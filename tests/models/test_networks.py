@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from distill_bench import models
 from distill_bench.errors import UserError
 from distill_bench.groups import Norm, Pooling, StudentConfig
+from distill_bench.groups.student import NETWORK_FIELDS
+from distill_bench.models.build import NETWORKS
 from distill_bench.models.layers import pool
 from distill_bench.seeding import generator
 
-OURS = ["convnet", "convnet6", "alexnet", "vgg11", "resnet18", "resnetap10"]
+OURS = list(NETWORK_FIELDS)
 
 
 def images(count: int, channels: int, resolution: int) -> torch.Tensor:
@@ -210,3 +212,11 @@ def test_a_transformer_of_timm_takes_small_images() -> None:
         features = net.eval()(images(2, 3, 32), features=True)
     assert features.embedding.shape == (2, 192)
     assert features.logits.isfinite().all()
+
+
+def test_every_network_of_the_package_says_which_fields_it_uses() -> None:
+    assert NETWORKS.keys() == NETWORK_FIELDS.keys()
+    for name, fields in NETWORK_FIELDS.items():
+        built = models.build(StudentConfig(name=name, width=8), channels=1, num_classes=3, resolution=32)
+        assert isinstance(built, models.Network)
+        assert fields <= built.arguments.keys()

@@ -11,13 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from distill_bench import training
-from distill_bench.contract import Context, SyntheticSet
+from distill_bench.context import Context
 from distill_bench.errors import UserError
+from distill_bench.groups import ProtocolConfig, StudentConfig
+from distill_bench.products import synthetic_set
 from distill_bench.selection import pretrained, trained
 from distill_bench.selection.scores import Scorer, Scores, by_class
 from tests.data.pictures import picture
 
 WORDS = ["method=random", "dataset=digits", "ipc=1", "student.width=8"]
+
+
+def scorer_of(ctx: Context, steps: int, folds: int) -> tuple[Scorer, Scores]:
+    return trained.trained_scorer(ctx, ctx.dataset, ctx.group(StudentConfig), steps, folds)
 
 
 class Fixed(nn.Module):
@@ -70,11 +76,11 @@ def test_no_network_scores_an_image_that_it_has_seen(
     context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch, folds: int
 ) -> None:
     ctx = context(*WORDS)
-    train, seen, scored = ctx.dataset.train, list[Tensor](), list[Tensor]()
+    train, training_sets, scored = ctx.dataset.train, list[Tensor](), list[Tensor]()
     train_students, score = training.train_students, Scorer.score
 
     def watched(build: Any, fetch: Any, labels: Tensor, *more: Any, **named: Any) -> training.Students:
-        seen.append(fetch(torch.arange(len(labels))))
+        training_sets.append(fetch(torch.arange(len(labels))))
         return train_students(build, fetch, labels, *more, **named)
 
     def watched_score(self: Scorer, batches: Any) -> Scores:
@@ -84,23 +90,21 @@ def test_no_network_scores_an_image_that_it_has_seen(
 
     monkeypatch.setattr(training, "train_students", watched)
     monkeypatch.setattr(Scorer, "score", watched_score)
-    _, originals = trained.trained_scorer(ctx, steps=1, folds=folds)
-    assert len(seen) == len(scored) == folds
+    _, originals = scorer_of(ctx, steps=1, folds=folds)
+    assert len(training_sets) == len(scored) == folds
     assert len(originals.difficulty) == len(train) == sum(len(part) for part in scored)
-    for known, asked in zip(seen, scored, strict=True):
-        ours, theirs = ({image.numpy().tobytes() for image in images} for images in (known, asked))
-        assert len(known) == (len(train) if folds == 1 else len(train) - len(asked))
+    for inside, outside in zip(training_sets, scored, strict=True):
+        ours, theirs = ({image.numpy().tobytes() for image in images} for images in (inside, outside))
+        assert len(inside) == (len(train) if folds == 1 else len(train) - len(outside))
         assert ours == theirs if folds == 1 else not ours & theirs
 
 
 def test_the_scorer_is_made_once_for_all_runs(
     context: Callable[..., Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert trained.scorer_work(context(*WORDS), steps=5, folds=2)[0].student_images > 0
-    first, originals = trained.trained_scorer(context(*WORDS), steps=5, folds=2)
-    assert not trained.scorer_work(context(*WORDS), steps=5, folds=2)
+    first, originals = scorer_of(context(*WORDS), steps=5, folds=2)
     monkeypatch.setattr(training, "train_students", None)  # would fail if it were asked for
-    again, same = trained.trained_scorer(context(*WORDS, "seed=3", "ipc=2"), steps=5, folds=2)
+    again, same = scorer_of(context(*WORDS, "seed=3", "ipc=2"), steps=5, folds=2)
     assert torch.equal(originals.difficulty, same.difficulty)
     for a, b in zip(first.networks, again.networks, strict=True):
         assert all(torch.equal(value, b.state_dict()[name]) for name, value in a.state_dict().items())
@@ -117,32 +121,33 @@ def test_no_network_of_a_run_starts_as_the_scorer(
         original = module.train_students
 
         def watched(
-            *some: Any, seeds: list[int], original: Any = original, **named: Any
+            *rest: Any, seeds: list[int], original: Any = original, **named: Any
         ) -> training.Students:
             asked.append(seeds)
-            return original(*some, seeds=seeds, **named)
+            return original(*rest, seeds=seeds, **named)
 
         monkeypatch.setattr(module, "train_students", watched)
-    trained.trained_scorer(ctx, steps=1, folds=2)
+    scorer_of(ctx, steps=1, folds=2)
     scorers = {seed for seeds in asked for seed in seeds}
     asked.clear()
-    training.full_data_networks(ctx)
-    images = ctx.dataset.train.images(torch.arange(4))
-    training.evaluate(ctx, SyntheticSet(images, ctx.dataset.train.labels[:4]))
+    student, protocol = ctx.group(StudentConfig), ctx.group(ProtocolConfig)
+    training.full_data_networks(ctx, ctx.dataset, student, protocol)
+    images = synthetic_set(ctx.dataset, ctx.dataset.train.pixels_at(torch.arange(10)))
+    training.evaluate(ctx, ctx.dataset, images, student, protocol, 1)
     others = {seed for seeds in asked for seed in seeds}
     assert len(scorers) == 2 and len(others) == 4 and not scorers & others
 
 
 def test_a_network_scores_the_images_it_was_trained_on_as_easier(context: Callable[..., Context]) -> None:
     ctx = context(*WORDS)
-    (_, seen), (_, held) = (trained.trained_scorer(ctx, steps=400, folds=folds) for folds in (1, 2))
+    (_, seen), (_, held) = (scorer_of(ctx, steps=150, folds=folds) for folds in (1, 2))
     assert float(held.difficulty.mean()) > float(seen.difficulty.mean())
     assert float(held.right.double().mean()) > 0.8
 
 
 def test_more_folds_than_images_of_a_class_is_an_error(context: Callable[..., Context]) -> None:
     with pytest.raises(UserError, match="cross_fit=1000: must be at most"):
-        trained.trained_scorer(context(*WORDS), steps=1, folds=1000)
+        scorer_of(context(*WORDS), steps=1, folds=1000)
 
 
 def imagenet_words(root: Path) -> list[str]:
@@ -155,6 +160,7 @@ def imagenet_words(root: Path) -> list[str]:
     return ["method=random", "dataset=imagefolder", f"dataset.folder={root}", *shape, "ipc=1"]
 
 
+@pytest.mark.slow
 def test_the_published_scorer_reads_each_class_at_its_place_in_imagenet(
     context: Callable[..., Context], tmp_path: Path
 ) -> None:
@@ -174,7 +180,9 @@ def test_the_published_scorer_reads_each_class_at_its_place_in_imagenet(
         logits = net((view - mean[:, None, None]) / std[:, None, None]).double()
     places = torch.tensor([0, 155])
     for restrict, wanted in ((False, logits.softmax(1)[:, places]), (True, logits[:, places].softmax(1))):
-        scorer, originals = pretrained.pretrained_scorer(ctx, str(tmp_path / "weights.pth"), restrict)
+        scorer, originals = pretrained.pretrained_scorer(
+            ctx, ctx.dataset, str(tmp_path / "weights.pth"), restrict
+        )
         expected = 1 - wanted.gather(1, labels[:, None])[:, 0]
         torch.testing.assert_close(originals.difficulty, expected, rtol=0, atol=1e-6)
         torch.testing.assert_close(scorer.score([(images, labels)]).difficulty, expected, rtol=0, atol=1e-6)
@@ -186,13 +194,14 @@ def test_the_published_scorer_says_why_it_does_not_apply(
     with pytest.raises(
         UserError, match="scorer=resnet50: dataset=digits has classes that are not ImageNet's"
     ):
-        pretrained.pretrained_scorer(context(*WORDS), "", False)
+        ctx = context(*WORDS)
+        pretrained.pretrained_scorer(ctx, ctx.dataset, "", False)
     ctx = context(*imagenet_words(tmp_path / "pictures"))
     with pytest.raises(UserError, match="no such file"):
-        pretrained.pretrained_scorer(ctx, str(tmp_path / "absent.pth"), False)
+        pretrained.pretrained_scorer(ctx, ctx.dataset, str(tmp_path / "absent.pth"), False)
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(UserError, match="no weights of a ResNet-50 to read"):
-        pretrained.pretrained_scorer(ctx, str(tmp_path / "text.pth"), False)
+        pretrained.pretrained_scorer(ctx, ctx.dataset, str(tmp_path / "text.pth"), False)
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="not the weights of torchvision's ResNet-50"):
-        pretrained.pretrained_scorer(ctx, str(tmp_path / "other.pth"), False)
+        pretrained.pretrained_scorer(ctx, ctx.dataset, str(tmp_path / "other.pth"), False)

@@ -125,8 +125,8 @@ def test_a_box_that_is_not_cut_off_has_the_share_that_was_drawn() -> None:
     side = 1000 * math.sqrt(1 - share)
     assert bottom <= int(1000 * row) + side / 2 and right <= int(1000 * column) + side / 2
     whole = top > 0 and bottom < 1000 and left > 0 and right < 1000
-    assert (mix.kept((1000, 1000)) == pytest.approx(share, abs=5e-3)) or not whole
-    assert mix.kept((1000, 1000)) >= share - 5e-3  # the borders only ever make the box smaller
+    assert (mix.share((1000, 1000)) == pytest.approx(share, abs=5e-3)) or not whole
+    assert mix.share((1000, 1000)) >= share - 5e-3  # the borders only ever make the box smaller
 
 
 def test_each_network_mixes_its_own_batch() -> None:

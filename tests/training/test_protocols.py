@@ -18,10 +18,11 @@ from torch import nn
 
 from distill_bench import models, training
 from distill_bench.catalogue import conf_dir
-from distill_bench.config import typed
-from distill_bench.contract import Context, SyntheticSet
+from distill_bench.context import Context
 from distill_bench.errors import UserError
 from distill_bench.groups import Batching, Norm, ProtocolConfig, StudentConfig
+from distill_bench.planning import typed
+from distill_bench.products import synthetic_set
 from distill_bench.reporting import read_results
 from distill_bench.reporting.cells import series_of
 from distill_bench.reporting.layout import pivots
@@ -29,8 +30,7 @@ from distill_bench.reporting.table import rows
 from distill_bench.seeding import generator
 from distill_bench.training.batches import Batch, Batches
 from distill_bench.training.losses import hard_loss, soft_loss
-from distill_bench.training.protocol import epoch_count, full_data_recipe
-from distill_bench.training.schedule import adamw_step, matrices
+from distill_bench.training.optimisers import AdamW
 from tests.reporting import build as made_up
 
 CPU = torch.device("cpu")
@@ -39,10 +39,9 @@ MakeContext = Callable[..., Context]
 
 def protocol(name: str) -> ProtocolConfig:
     """The protocol of a file of conf/protocol."""
-    found: ProtocolConfig = typed(
-        ProtocolConfig, OmegaConf.load(conf_dir() / "protocol" / f"{name}.yaml"), "protocol"
-    )
-    return found
+    content = OmegaConf.load(conf_dir() / "protocol" / f"{name}.yaml")
+    config: ProtocolConfig = typed(ProtocolConfig, content, "protocol")
+    return config
 
 
 @pytest.mark.parametrize(
@@ -64,14 +63,18 @@ def test_minimax_trains_for_epochs_by_ipc_two_thirds_of_them_for_100_classes(
     ipc: int, ten: int, hundred: int, more: int
 ) -> None:
     hard = protocol("minimax_hard")
-    assert [training.recipe(hard, ipc, classes).epochs for classes in (10, 100, 200)] == [ten, hundred, more]
-    assert training.recipe(replace(hard, epoch_scale=10), ipc, 10).epochs == ten // 10
-    assert training.recipe(replace(hard, epochs=7), ipc, 10).epochs == 7
+    assert [training.protocol_for(hard, ipc, classes).epochs for classes in (10, 100, 200)] == [
+        ten,
+        hundred,
+        more,
+    ]
+    assert training.protocol_for(replace(hard, epoch_scale=10), ipc, 10).epochs == ten // 10
+    assert training.protocol_for(replace(hard, epochs=7), ipc, 10).epochs == 7
 
 
 def test_minimax_takes_other_rates_and_batches_above_100_classes() -> None:
-    found = [training.recipe(protocol("minimax_hard"), 10, classes) for classes in (10, 100, 101, 1000)]
-    assert [(p.lr, p.weight_decay, p.batch_size) for p in found] == [(0.01, 5e-4, 64)] * 2 + [
+    cells = [training.protocol_for(protocol("minimax_hard"), 10, classes) for classes in (10, 100, 101, 1000)]
+    assert [(p.lr, p.weight_decay, p.batch_size) for p in cells] == [(0.01, 5e-4, 64)] * 2 + [
         (0.1, 1e-4, 128)
     ] * 2
 
@@ -80,14 +83,14 @@ def test_minimax_takes_other_rates_and_batches_above_100_classes() -> None:
     ("classes", "batches"), [(10, [10, 50, 100]), (100, [20, 100, 200]), (200, [100, 100, 100])]
 )
 def test_rded_takes_batches_by_ipc_and_classes(classes: int, batches: list[int]) -> None:
-    found = [training.recipe(protocol("rded_soft"), ipc, classes) for ipc in (1, 10, 50)]
-    assert [p.batch_size for p in found] == batches
-    assert {p.epochs for p in found} == {300}
+    cells = [training.protocol_for(protocol("rded_soft"), ipc, classes) for ipc in (1, 10, 50)]
+    assert [p.batch_size for p in cells] == batches
+    assert {p.epochs for p in cells} == {300}
 
 
 def test_dc_has_two_names_and_no_tables() -> None:
     dc, long = protocol("dc"), protocol("dc_convnet")
-    assert replace(long, name="dc") == dc == ProtocolConfig() == training.recipe(dc, 7, 33)
+    assert replace(long, name="dc") == dc == ProtocolConfig() == training.protocol_for(dc, 7, 33)
 
 
 def test_what_a_class_changes_is_known() -> None:
@@ -103,7 +106,7 @@ def test_what_a_class_changes_is_known() -> None:
 def test_two_drops_come_at_two_thirds_and_five_sixths() -> None:
     hard = protocol("minimax_hard")
     rates = training.learning_rates(hard, 1500)
-    assert len(rates) == epoch_count(replace(hard, epochs=1500)) == 1500
+    assert len(rates) == 1500
     assert rates == [0.01] * 1000 + [pytest.approx(0.002)] * 250 + [pytest.approx(0.0004)] * 250
 
 
@@ -127,21 +130,16 @@ def test_a_step_is_that_of_torchs_adamw_with_decay_on_matrices_alone() -> None:
         kinds[p.ndim > 1].append(p)
     groups = [{"params": kinds[0], "weight_decay": 0.0}, {"params": kinds[1], "weight_decay": 0.1}]
     optimiser = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.999))
-    weights = models.flatten_parameters(net)
-    gradient, first, second = (torch.zeros_like(weights) for _ in range(3))
-    decay, x = 0.1 * matrices(net, weights), torch.randn(5, 2, 5, 5, generator=generator(0, "x")).double()
-    for p in net.parameters():
-        at = slice(p.storage_offset(), p.storage_offset() + p.numel())
-        p.grad = gradient[at].view(p.shape)
+    ours = AdamW(net, ProtocolConfig(weight_decay=0.1))
+    x = torch.randn(5, 2, 5, 5, generator=generator(0, "x")).double()
     for step in range(1, 5):
         for module in (net, theirs):
             module(x).square().sum().backward()
         optimiser.step()
         optimiser.zero_grad()
-        with torch.no_grad():
-            adamw_step(weights, gradient, first, second, decay, 0.02, step)
-    for ours, other in zip(net.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(ours, other)
+        ours.step(0.02, step)
+    for mine, other in zip(net.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_a_student_that_equals_its_teacher_has_no_loss_and_no_gradient() -> None:
@@ -163,12 +161,12 @@ def test_the_soft_loss_is_that_of_torch_without_the_squared_temperature() -> Non
 def test_the_loss_of_mixed_images_weighs_both_labels_by_their_shares() -> None:
     logits = torch.randn(2, 3, 4, generator=generator(0, "logits"))
     own, other = torch.tensor([[0, 1, 2], [3, 3, 0]]), torch.tensor([[1, 2, 0], [3, 0, 3]])
-    kept = torch.tensor([0.25, 1.0])
+    share = torch.tensor([0.25, 1.0])
     expected = sum(
-        kept[m] * F.cross_entropy(logits[m], own[m]) + (1 - kept[m]) * F.cross_entropy(logits[m], other[m])
+        share[m] * F.cross_entropy(logits[m], own[m]) + (1 - share[m]) * F.cross_entropy(logits[m], other[m])
         for m in range(2)
     )
-    batch = Batch(torch.zeros(2, 3, 1, 2, 2), own, other, kept)
+    batch = Batch(torch.zeros(2, 3, 1, 2, 2), own, other, share)
     torch.testing.assert_close(hard_loss(logits, batch) / 3, expected)
     parts = [
         hard_loss(piece_logits, piece)
@@ -194,7 +192,7 @@ def train(
     best: bool = True,
 ) -> training.Students:
     """Two small networks on twenty noisy patterns of three channels, by one of the protocols."""
-    recipe = training.recipe(
+    small = training.protocol_for(
         replace(protocol(name), **SMALL[name], batching=batching, best=best, readings=3), 2, 10
     )
     data = Patterns()
@@ -204,7 +202,7 @@ def train(
         build,
         lambda i: data.images[i],
         data.labels,
-        recipe,
+        small,
         epochs=epochs,
         seeds=list(seeds),
         augmentation="color_flip",
@@ -231,8 +229,14 @@ class Patterns:
     def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield from zip(self.images.split(size), self.labels.split(size), strict=True)
 
+    def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        return images_NCHW / 255
+
     def inverse(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         return images_NCHW
+
+    def state(self) -> dict[str, Any]:
+        return {}
 
     def forward_unit(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         return images_NCHW
@@ -280,11 +284,11 @@ def test_resumed_training_equals_uninterrupted(name: str, norm: Norm, stop: int)
 
 @pytest.mark.parametrize("name", list(SMALL))
 def test_nothing_is_drawn_from_the_global_generator(name: str) -> None:
-    found = []
+    students = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        found.append(train(name))
-    assert_same(found[0], found[1], 0)
+        students.append(train(name))
+    assert_same(students[0], students[1], 0)
 
 
 def test_looking_at_the_test_set_changes_no_network_and_finds_at_least_the_last_accuracy() -> None:
@@ -315,6 +319,15 @@ def test_crops_mirror_only_where_the_data_sets_labels_allow_it() -> None:
         assert batches.crop is not None and batches.crop.flip is mirrored
 
 
+def evaluate(ctx: Context, lr: float | None = None) -> dict[str, list[float]]:
+    """The measures of the first ten training images, by name."""
+    images = ctx.dataset.train.pixels_at(torch.arange(10))
+    student, asked = ctx.group(StudentConfig), ctx.group(ProtocolConfig)
+    product = synthetic_set(ctx.dataset, images, lr=lr)
+    measures = training.evaluate(ctx, ctx.dataset, product, student, asked, 1)
+    return {measure.name: measure.values for measure in measures}
+
+
 def test_only_a_protocol_that_asks_for_it_has_a_best_accuracy(context: MakeContext) -> None:
     words = [
         "method=random",
@@ -326,40 +339,51 @@ def test_only_a_protocol_that_asks_for_it_has_a_best_accuracy(context: MakeConte
     ]
     for asked in (True, False):
         ctx = context(*words, f"protocol.best={asked}", "protocol.readings=2")
-        images = ctx.dataset.train.images(torch.arange(10))
-        found = {m.name: m.values for m in training.evaluate(ctx, SyntheticSet(images, torch.arange(10)))}
-        assert set(found) == ({"accuracy", "best_accuracy"} if asked else {"accuracy"})
-        assert len(found["accuracy"]) == 2
+        ctx.checkpoints.forget()
+        measures = evaluate(ctx)
+        assert set(measures) == ({"accuracy", "best_accuracy"} if asked else {"accuracy"})
+        assert len(measures["accuracy"]) == 2
 
 
 def test_a_rate_that_the_set_learned_replaces_the_protocols(context: MakeContext) -> None:
     ctx = context("method=random", "dataset=digits", "ipc=1", "profile=smoke", "protocol.epochs=20")
-    images, labels = ctx.dataset.train.images(torch.arange(10)), torch.arange(10)
 
-    def accuracy(rate: float | None, folder: str) -> list[float]:
-        ctx.folder = type(ctx.folder)(ctx.folder.path.parent, folder)
-        ctx.folder.path.mkdir(exist_ok=True)
-        return training.evaluate(ctx, SyntheticSet(images, labels, lr=rate))[0].values
+    def accuracy(rate: float | None) -> list[float]:
+        ctx.checkpoints.forget()
+        return evaluate(ctx, rate)["accuracy"]
 
-    plain = accuracy(None, "a")
-    assert plain == accuracy(0.01, "b")
-    assert plain != accuracy(1.0, "c")
+    plain = accuracy(None)
+    assert plain == accuracy(0.01)
+    assert plain != accuracy(1.0)
 
 
-def test_the_cost_is_counted_before_anything_is_trained(context: MakeContext) -> None:
-    words = ["method=random", "dataset=digits", "ipc=10"]
-    assert training.evaluation_passes(context(*words)) == [("convnet", 5.0 * (1001 * 100 * 3 + 597))]
-    soft = training.evaluation_passes(context(*words, "protocol=rded_soft"))
-    assert soft == [("convnet", 3.0 * (300 * 100 * 4 + 597))]
-    hard = training.evaluation_passes(context(*words, "protocol=minimax_hard"))
-    assert [name for name, _ in hard] == ["convnet", "convnet6", "resnetap10", "resnet18"]
-    assert hard[0][1] == 3 * (2000 * 100 * 3 + 101 * 597)
+def test_images_in_float_and_their_pixels_teach_the_same(context: MakeContext) -> None:
+    ctx = context("method=random", "dataset=digits", "ipc=1", "profile=smoke")
+    pixels = evaluate(ctx)
+    ctx.checkpoints.forget()
+    images = synthetic_set(ctx.dataset, ctx.dataset.train.images(torch.arange(10)))
+    groups = ctx.group(StudentConfig), ctx.group(ProtocolConfig)
+    (measure,) = training.evaluate(ctx, ctx.dataset, images, *groups, 1)
+    assert measure.values == pixels["accuracy"]
 
 
 def test_teachers_and_ceilings_are_the_same_networks_under_every_protocol() -> None:
-    dc, hard, soft = (full_data_recipe(protocol(name)) for name in ("dc", "minimax_hard", "rded_soft"))
+    dc, hard, soft = (protocol(name).full_data() for name in ("dc", "minimax_hard", "rded_soft"))
     assert hard == soft == dc
-    assert full_data_recipe(protocol("datadam")).batch_size == 64
+    assert protocol("datadam").full_data().batch_size == 64
+
+
+def test_a_field_that_the_network_has_not_retrains_nothing(context: MakeContext) -> None:
+    """`student.width` of a ResNet is refused on the command line; a config of another making has one too."""
+    data, dc = context("method=random", "dataset=digits", "ipc=1").dataset, ProtocolConfig()
+
+    def parts(**fields: Any) -> dict[str, Any]:
+        return training.student_parts(data, StudentConfig(**fields), dc)
+
+    assert parts(name="resnet18", width=64) == parts(name="resnet18")
+    assert parts(width=64) != parts()
+    assert training.student_parts(data, StudentConfig(), replace(dc, nets=9)) == parts()
+    assert training.student_parts(data, StudentConfig(), replace(dc, full_steps=9)) != parts()
 
 
 def test_tables_keep_protocols_apart(tmp_path: Path) -> None:

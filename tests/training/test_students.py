@@ -11,14 +11,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
-from torch import nn
 
 from distill_bench import models, training
 from distill_bench.errors import UserError
 from distill_bench.groups import Batching, Norm, ProtocolConfig, StudentConfig
 from distill_bench.seeding import generator
 from distill_bench.training.batching import CPU_MAP, images_per_pass, networks_together
-from distill_bench.training.schedule import sgd_step
+from distill_bench.training.optimisers import Sgd
 
 CPU = torch.device("cpu")
 FAMILIES = "color_crop_cutout_scale_rotate"
@@ -32,8 +31,8 @@ class Digits:
         digits = load_digits()
         x = torch.tensor(digits.images, dtype=torch.float32)[:, None]
         x, y = (x - x.mean()) / x.std(), torch.tensor(digits.target)
-        chosen = torch.cat([(y[:1200] == k).nonzero()[:2, 0] for k in range(10)])
-        self.images, self.labels = x[chosen], y[chosen]
+        first = torch.cat([(y[:1200] == k).nonzero()[:2, 0] for k in range(10)])
+        self.images, self.labels = x[first], y[first]
         self.test = (x[1200:1500], y[1200:1500])
         self.read = 0
 
@@ -98,18 +97,23 @@ def test_the_drop_of_1800_epochs_comes_after_epoch_901() -> None:
     assert (rates[901], rates[902]) == (0.01, pytest.approx(0.001))
 
 
-def test_a_step_is_that_of_torchs_sgd() -> None:
-    draws = generator(0, "sgd")
-    weights = torch.randn(50, generator=draws, dtype=torch.float64)
-    parameter, momentum = nn.Parameter(weights.clone()), torch.zeros_like(weights)
-    protocol = ProtocolConfig(weight_decay=0.01)
-    theirs = torch.optim.SGD([parameter], lr=0.1, momentum=0.9, weight_decay=0.01)
-    for _ in range(4):
-        gradient = torch.randn(50, generator=draws, dtype=torch.float64)
-        parameter.grad = gradient.clone()
-        theirs.step()
-        sgd_step(weights, gradient, momentum, 0.1, protocol)
-    torch.testing.assert_close(weights, parameter.detach())
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_gives_the_bits_of_its_definition(momentum: float) -> None:
+    net = models.build(StudentConfig(width=8), channels=1, num_classes=10, resolution=8)
+    optimiser = Sgd(net, ProtocolConfig(weight_decay=0.01, momentum=momentum))
+    weights = [parameter.detach().clone() for parameter in net.parameters()]
+    velocities = [torch.zeros_like(w) for w in weights]
+    images, labels = torch.randn(5, 1, 8, 8, generator=generator(0, "images")), torch.arange(5)
+    for step in range(4):
+        F.cross_entropy(net(images), labels).backward()
+        for w, velocity, parameter in zip(weights, velocities, net.parameters(), strict=True):
+            assert parameter.grad is not None
+            velocity.mul_(momentum).add_(parameter.grad.add(w, alpha=0.01))
+            w.sub_(velocity, alpha=0.1)
+        optimiser.step(0.1, step)
+        for w, parameter in zip(weights, net.parameters(), strict=True):
+            assert torch.equal(parameter, w)
+            assert parameter.grad is not None and not parameter.grad.any()
 
 
 @pytest.mark.parametrize("norm", list(Norm), ids=lambda norm: norm.name)
@@ -201,11 +205,11 @@ def test_training_learns_the_digits(digits: Digits) -> None:
 def test_accuracy_is_counted_over_the_whole_split_read_once(digits: Digits) -> None:
     students = train(digits)
     digits.read = 0
-    found = training.accuracies(students, digits, batch_size=70)
+    measured = training.accuracies(students, digits, batch_size=70)
     assert digits.read == 5
     images, labels = digits.test
     config = StudentConfig(width=8)
-    for state, accuracy in zip(students.state_dicts(), found, strict=True):
+    for state, accuracy in zip(students.state_dicts(), measured, strict=True):
         net = models.build(config, channels=1, num_classes=10, resolution=8).eval()
         net.load_state_dict(state)
         right = (net(images).argmax(1) == labels).double().mean()
@@ -243,7 +247,7 @@ def test_embeddings_are_those_of_the_network_in_order(digits: Digits) -> None:
     net = models.build(
         StudentConfig(width=8, norm=Norm.batch), channels=1, num_classes=10, resolution=8
     ).train()
-    found = training.embeddings(net, digits, batch_size=70)
-    assert found.shape == (len(digits), 8 * 2 * 2)
+    embeddings = training.embeddings(net, digits, batch_size=70)
+    assert embeddings.shape == (len(digits), 8 * 2 * 2)
     assert net.training
-    torch.testing.assert_close(found, net.eval()(digits.test[0], features=True).embedding)
+    torch.testing.assert_close(embeddings, net.eval()(digits.test[0], features=True).embedding)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.errors import UserError
 from distill_bench.matching.distribution import class_mean_loss
 from distill_bench.methods.dataset_distillation import atom, datadam, dm
@@ -196,7 +196,7 @@ def test_a_channel_term_that_is_nearly_blind_is_warned_of(
 
 def test_the_curves_show_each_term_and_the_parts_make_the_loss(run_cell: RunCell, tmp_path: Path) -> None:
     result = run_cell(*WORDS)
-    lines = (tmp_path / "runs" / result["run_id"] / "metrics.jsonl").read_text().splitlines()
+    lines = (tmp_path / "products" / result["product"]["id"] / "metrics.jsonl").read_text().splitlines()
     first = next(point for point in map(json.loads, lines) if point["phase"] == "distil")
     parts = first["spatial"] + first["channel"] + 0.01 * first["mmd"]
     assert 100 * parts == pytest.approx(first["loss"], rel=1e-5)
@@ -211,11 +211,12 @@ def test_the_papers_row_is_marked_as_recalled_and_no_other() -> None:
 
 def final_loss_ratio(result: dict[str, Any], roots: Path) -> float:
     """The loss at the end of the distillation by that at its start."""
-    lines = (roots / "runs" / result["run_id"] / "metrics.jsonl").read_text().splitlines()
+    lines = (roots / "products" / result["product"]["id"] / "metrics.jsonl").read_text().splitlines()
     losses = [point["loss"] for point in map(json.loads, lines) if point["phase"] == "distil"]
     return losses[-1] / losses[0]
 
 
+@pytest.mark.slow
 def test_on_digits_it_beats_random_selection_and_is_level_with_datadam_from_noise(
     run_cell: RunCell, tmp_path: Path
 ) -> None:

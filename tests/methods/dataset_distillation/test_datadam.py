@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill_bench import models
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.groups import Norm, StudentConfig
 from distill_bench.matching.distribution import class_mean_loss
 from distill_bench.methods.dataset_distillation import datadam, dm
@@ -102,6 +102,7 @@ def test_a_run_changes_the_images_and_nothing_else(context: Callable[..., Contex
     assert product.labels.tolist() == list(range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting", ["method.power=1", "method.lr_image=0.03"], ids=["p=1 lr=1", "p=4 lr=0.03"]
 )

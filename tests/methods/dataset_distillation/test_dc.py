@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 import torch
 
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.errors import UserError
-from distill_bench.groups import Init
 from distill_bench.interrupt import Interrupted
-from distill_bench.methods.dataset_distillation import dc
+from distill_bench.matching.settings import GradientDistance, Init
+from distill_bench.methods.dataset_distillation import dc, dsa
+from distill_bench.planning import Plan
 
 MakeContext = Callable[..., Context]
 RunCell = Callable[..., dict[str, Any]]
@@ -32,7 +34,7 @@ def test_the_product_follows_from_the_seed_alone(context: MakeContext) -> None:
     for seed in (0, 1):
         torch.manual_seed(seed)
         ctx = context(*WORDS, f"data_root=elsewhere{seed}")
-        ctx.folder.restart()
+        ctx.checkpoints.forget()
         products.append(dc.run(ctx, dc.Config(**SMALL)).images)
     assert torch.equal(*products)
 
@@ -55,13 +57,13 @@ def test_interrupted_and_resumed_equals_uninterrupted(context: MakeContext) -> N
 
 
 @pytest.mark.parametrize("student", ["convnet", "convnet_bn"])
-@pytest.mark.parametrize("distance", list(dc.Distance))
+@pytest.mark.parametrize("distance", list(GradientDistance))
 def test_every_distance_and_norm_moves_the_images(
-    context: MakeContext, distance: dc.Distance, student: str
+    context: MakeContext, distance: GradientDistance, student: str
 ) -> None:
     ctx = context(*WORDS, f"student={student}")
     start = dc.run(ctx, dc.Config(iterations=0)).images
-    ctx.folder.restart()
+    ctx.checkpoints.forget()
     moved = dc.run(ctx, dc.Config(**{**SMALL, "iterations": 2}, distance=distance)).images
     assert moved.isfinite().all()
     assert not torch.equal(moved, start)
@@ -96,14 +98,25 @@ def accuracy(run_cell: RunCell, *more: str) -> float:
     return sum(values) / len(values)
 
 
+@pytest.mark.slow
 def test_on_digits_it_beats_random_selection(run_cell: RunCell) -> None:
     distil = ["method=dc", "method.iterations=120", "method.batch_real=64", "method.lr_image=1"]
     random_selection = sum(accuracy(run_cell, "method=random", f"seed={seed}") for seed in range(3)) / 3
-    found = accuracy(run_cell, *distil)
-    assert found > random_selection + 8
-    assert found > accuracy(run_cell, *distil, "dataset.shuffled_labels=true") + 30
+    ours = accuracy(run_cell, *distil)
+    assert ours > random_selection + 8
+    assert ours > accuracy(run_cell, *distil, "dataset.shuffled_labels=true") + 30
 
 
-def test_noise_stays_noise_without_iterations() -> None:
-    assert dc.Config().init is Init.noise
-    assert not dc.Config().augment
+def test_dc_and_dsa_have_the_same_fields_and_differ_in_two_values() -> None:
+    ours, theirs = asdict(dc.Config()), asdict(dsa.Config())
+    assert list(ours) == list(theirs)
+    assert {key for key in ours if ours[key] != theirs[key]} == {"name", "init", "augment"}
+    assert dc.Config().init is Init.noise and dsa.Config().init is Init.real
+    assert dsa.Config().augment and not dc.Config().augment
+
+
+@pytest.mark.parametrize("method", ["dm", "datadam", "atom", "dc", "dsa", "mtt"])
+def test_only_a_start_from_a_coreset_depends_on_the_protocol(plan: Callable[..., Plan], method: str) -> None:
+    for init, uses in (("real", False), ("herding", True)):
+        words = (f"method={method}", "dataset=digits", f"method.init={init}")
+        assert ("protocol" in plan(*words).product.uses) is uses

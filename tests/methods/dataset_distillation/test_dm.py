@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from distill_bench import models
-from distill_bench.contract import Context
-from distill_bench.groups import Init
+from distill_bench.context import Context
+from distill_bench.groups import StudentConfig
 from distill_bench.matching.distribution import _class_means, _real_means, class_mean_loss
+from distill_bench.matching.settings import Init
 from distill_bench.methods.dataset_distillation import dm
 
 WORDS = ["method=dm", "dataset=digits", "ipc=2", "profile=smoke"]
@@ -26,7 +27,9 @@ def ctx(context: MakeContext) -> Context:
 @pytest.fixture
 def net(ctx: Context) -> Any:
     data = ctx.dataset
-    built = models.build(ctx.student, channels=1, num_classes=10, resolution=data.resolution).double()
+    built = models.build(
+        ctx.group(StudentConfig), channels=1, num_classes=10, resolution=data.resolution
+    ).double()
     return built.requires_grad_(False)
 
 
@@ -103,7 +106,7 @@ def test_the_loss_does_not_depend_on_the_order_of_classes(ctx: Context, net: Any
 
 
 def test_real_images_in_chunks_of_classes_give_the_same_means(ctx: Context) -> None:
-    net = models.build(ctx.student, channels=1, num_classes=10, resolution=8)
+    net = models.build(ctx.group(StudentConfig), channels=1, num_classes=10, resolution=8)
     indices = ctx.dataset.train.sample_per_class(5, torch.Generator().manual_seed(0))
 
     def means(chunk: int) -> list[Any]:
@@ -125,7 +128,7 @@ def test_the_product_does_not_depend_on_the_wall_clock_or_the_global_generator(c
     for seed in (0, 1):
         torch.manual_seed(seed)
         ctx = context(*WORDS, f"data_root=elsewhere{seed}")
-        ctx.folder.restart()
+        ctx.checkpoints.forget()
         products.append(dm.run(ctx, dm.Config(iterations=5, batch_real=8)).images)
     assert torch.equal(*products)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.methods.dataset_distillation import dc, dsa
 
 MakeContext = Callable[..., Context]

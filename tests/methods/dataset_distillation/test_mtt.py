@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from distill_bench.contract import Context
+from distill_bench.context import Context
 from distill_bench.errors import UserError
 from distill_bench.methods.dataset_distillation import mtt
 
@@ -47,7 +47,7 @@ def test_the_product_follows_from_the_seed_alone(context: MakeContext) -> None:
     for seed in (0, 1):
         torch.manual_seed(seed)
         ctx = context(*WORDS)
-        ctx.folder.restart()
+        ctx.checkpoints.forget()
         products.append(mtt.run(ctx, mtt.Config(**SMALL, batch_syn=4)).images)
     assert torch.equal(*products)
 
@@ -59,12 +59,13 @@ def test_experts_must_reach_as_far_as_they_are_looked_at() -> None:
 
 
 def test_published_cells_are_chosen_by_data_set_and_ipc(plan: Callable[..., Any]) -> None:
-    chosen = plan("method=mtt", "dataset=cifar100", "ipc=50").method
-    assert (chosen.syn_steps, chosen.batch_syn, chosen.max_start_epoch) == (80, 125, 40)
-    assert plan("method=mtt", "dataset=cifar10", "ipc=10").groups["dataset"].zca
-    assert not plan("method=mtt", "dataset=cifar10", "ipc=50").groups["dataset"].zca
+    published = plan("method=mtt", "dataset=cifar100", "ipc=50").product.config
+    assert (published.syn_steps, published.batch_syn, published.max_start_epoch) == (80, 125, 40)
+    assert plan("method=mtt", "dataset=cifar10", "ipc=10").product.groups["dataset"].zca
+    assert not plan("method=mtt", "dataset=cifar10", "ipc=50").product.groups["dataset"].zca
 
 
+@pytest.mark.slow
 def test_on_digits_it_beats_random_selection(run_cell: RunCell) -> None:
     words = [
         "dataset=digits",

@@ -16,6 +16,7 @@ from distill_bench.errors import UserError
 from distill_bench.methods.mixture_reduction import oggmr
 from distill_bench.methods.mixture_reduction.oggmr import Config, Criterion, Metric, Refine, Start
 from distill_bench.mixtures import GaussianMixture, MakeRule
+from distill_bench.products import load_product
 from tests.mixtures.support import angle, make_context, random_mixture
 
 GREEDY: MakeRule = partial(mixtures.NearestToOriginal, metric=mixtures.angular)
@@ -208,10 +209,7 @@ def test_a_run_measures_what_the_product_says(
     values = {measure["name"]: measure["values"] for measure in result["measures"]}
     assert set(values) == {"distance", "ise", "nise", "kl", "mean_error", "covariance_error", "seconds"}
     assert values["distance"] == [pytest.approx(0.0182, abs=6e-5)]
-    assert set(result["artifacts"].values()) == {"reduced.safetensors", "mixture.png"}
-    from distill_bench.files import load_tensors
-
-    kept = load_tensors(tmp_path / "runs" / result["run_id"] / "reduced.safetensors")
-    f, g = (GaussianMixture.of(**kept[name][0]) for name in ("originals", "reduced"))
-    assert angle(f, g) == pytest.approx(values["distance"][0], abs=1e-12)
-    assert len(kept["merges"][0]) == 5
+    product = load_product(tmp_path / "products" / result["product"]["id"])
+    reduction = product.reductions[0]
+    assert angle(product.originals[0], reduction.mixture) == pytest.approx(values["distance"][0], abs=1e-12)
+    assert len(reduction.merges) == 5

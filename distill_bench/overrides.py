@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from distill_bench.catalogue import conf_dir, group_options
 from distill_bench.errors import UserError, closest
 
-__all__ = ["check_choices", "explain", "groups", "quote_numbers", "without_places"]
+__all__ = ["check_choices", "explain", "groups", "open_mappings", "quote_numbers", "without_places"]
 
 _IPC = re.compile(r"^(?P<key>ipc)=(?P<sizes>\d+(,\d+)*)$")
+_WITHIN = re.compile(r"^(?P<group>[a-z_]+)\.(?P<field>[a-z_]+)(\.[\w.]+=|=\{)")
 _CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w./'\"-]+(,[\w./'\"-]+)*)$")
 
 
@@ -22,6 +23,19 @@ def quote_numbers(argv: list[str]) -> list[str]:
         match = _IPC.match(word)
         quoted.append("ipc=" + ",".join(f"'{size}'" for size in match["sizes"].split(",")) if match else word)
     return quoted
+
+
+def open_mappings(argv: list[str]) -> list[str]:
+    """`method.base_settings.iterations=7` becomes Hydra's `++...`: the file leaves that mapping open."""
+    return [f"++{word}" if _is_in_open_mapping(word) else word for word in argv]
+
+
+def _is_in_open_mapping(word: str) -> bool:
+    match = _WITHIN.match(word)
+    if match is None or match["group"] not in groups():
+        return False
+    files = (conf_dir() / match["group"]).rglob("*.yaml")
+    return any(re.search(rf"^{match['field']}: \{{\}}", file.read_text(), re.MULTILINE) for file in files)
 
 
 def groups() -> list[str]:

@@ -19,9 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from distill_bench.catalogue import conf_dir, group_options
-from distill_bench.planning import typed
 from distill_bench.errors import UserError, closest
 from distill_bench.groups import DatasetConfig
+from distill_bench.planning import typed
 
 __all__ = ["main"]
 

@@ -21,7 +21,10 @@ def test_help_lists_every_command() -> None:
         assert f"make {target}" in listed
 
 
-TABLES = "datadam-1 datadam-2 atom-1 d2m-1 distillation-1 minimax-1 mgd3-1 igds-1 igds-2 difficulty-2 baselines-1 oggmr-1"
+TABLES = """
+datadam-1 datadam-2 atom-1 d2m-1 distillation-1 minimax-1 mgd3-1 igds-1 igds-2 difficulty-2 baselines-1
+oggmr-1
+"""
 
 
 @pytest.mark.parametrize("table", TABLES.split())

@@ -69,7 +69,7 @@ def test_a_loop_that_was_interrupted_resumes_to_the_same_bits_and_curves(tmp_pat
 
 
 def test_points_that_a_killed_process_wrote_behind_its_checkpoint_are_dropped(tmp_path: Path) -> None:
-    """The points count other things than the loop does, as those of a prior do: steps, where it counts slices."""
+    """The points count other things than the loop does, as a prior's do: steps, where it counts slices."""
     walk(whole_run := make_run(tmp_path / "whole"))
     killed = make_run(tmp_path / "killed")
     killed.checkpoint_seconds = math.inf  # never saves by itself

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -242,8 +243,16 @@ def test_equal_content_gives_equal_files_of_the_mode_that_the_umask_says(tmp_pat
 def test_a_write_is_flushed_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda file: events.append("flush") or fsync(file))
-    monkeypatch.setattr(Path, "replace", lambda self, to: events.append("move") or replace(self, to))
+
+    def noting(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any) -> Any:
+            events.append(name)
+            return act(*given)
+
+        return noted
+
+    monkeypatch.setattr(os, "fsync", noting("flush", fsync))
+    monkeypatch.setattr(Path, "replace", noting("move", replace))
     write_text(tmp_path / "t.txt", "x")
     assert events == ["flush", "move", "flush"]
 

@@ -62,8 +62,8 @@ class DatasetConfig(Group):
         return frozenset({"folder"}) if self.source == "digits" else frozenset()
 
     def label(self, choice: str) -> dict[str, Any]:
-        """The option, and for folders of the user's own the name of the folder."""
-        own = self.source == "imagefolder" and self.folder
+        """The option's name, and for `imagefolder` that of the folder too."""
+        own = choice == "imagefolder" and self.folder
         return {"dataset": f"{choice}-{PurePath(self.folder).name}" if own else choice}
 
     def inputs(self) -> dict[str, str]:

@@ -159,7 +159,8 @@ def _plan_part(
     """The plan of a product that another is made from: composed like a run of its own, then given what the
     asker's shared groups were given, and what the spec says."""
     words = [f"method='{spec.method}'", *(f"{g}='{asker.choices[g]}'" for g in INHERITED)]
-    words += _ipc_words(spec)
+    spec_groups = {"ipc": {"images_per_class": asker.config.ipc.images_per_class}, **spec.groups}
+    words += _ipc_words(int(spec_groups["ipc"]["images_per_class"]))
     default = default_composition(asker)
     own_generator = compose([f"method='{asker.choices['method']}'"]).choices["generator"]
     if asker.choices["generator"] != own_generator:
@@ -169,7 +170,7 @@ def _plan_part(
     shared = {name for name in GROUPS if name not in ("ipc", "profile", "tracker")}
     changes = _differences(asker.config, default.config, shared)
     asked = {f"method.{k}": v for k, v in spec.settings.items()}
-    asked |= {f"{group}.{k}": v for group, fields in spec.groups.items() for k, v in fields.items()}
+    asked |= {f"{group}.{k}": v for group, fields in spec_groups.items() for k, v in fields.items()}
     for place, value in {**changes, **asked}.items():
         OmegaConf.update(composition.config, place, value, force_add=True)
     handed = {place for place in given if place.split(".")[0] in shared} | asked.keys()
@@ -179,8 +180,8 @@ def _plan_part(
         raise UserError(f"{error} (in {key}, a product of method={spec.method})") from None
 
 
-def _ipc_words(spec: ProductSpec) -> list[str]:
-    size = spec.groups.get("ipc", {}).get("images_per_class")
+def _ipc_words(size: int) -> list[str]:
+    """The option of this size, if there is one: a paper's cell goes by it."""
     return [f"ipc='{size}'"] if str(size) in group_options("ipc") else []
 
 

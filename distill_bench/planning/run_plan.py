@@ -40,7 +40,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Everything that the result depends on beside the product, and the product's id."""
         measured = {name: group.identity() for name, group in self.measured_with.items()}
-        return {"product": self.product.product_id, **measured, "profile": self.product.profile}
+        return {"product": self.product.product_id, **measured, **self._place}
 
     @property
     def cell_id(self) -> str:
@@ -49,7 +49,12 @@ class Plan:
             name: {key: value for key, value in group.identity().items() if key not in group.ADDED}
             for name, group in self.measured_with.items()
         }
-        return content_key({"product": self.product.cell_id, **measured, "profile": self.product.profile})
+        return content_key({"product": self.product.cell_id, **measured, **self._place})
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        """Where the result stands in tables: options of other names may be equal, but are other rows."""
+        return {"axes": self.axes, "profile": self.product.profile}
 
     @property
     def run_id(self) -> str:

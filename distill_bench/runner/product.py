@@ -80,7 +80,9 @@ def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
     facts = {**clock.facts(), **environment(machine.device)}
     what = {"product_id": plan.product_id, "method": plan.name, "identity": plan.identity}
     file, picture = f"{kind}.safetensors", f"{kind}.png"
-    digest = save_product(folder.work / file, kind, product, {**what, "made": facts})
+    digest = save_product(
+        folder.work / file, kind, product, {**what, "made_with": environment(machine.device)}
+    )
     product.draw(folder.work / picture)
     context.tracker.rewind()
     artifacts = {"product": file, "picture": picture, **product.artifacts}

@@ -1,4 +1,4 @@
-"""Full disks, places that cannot be written, and outputs that are closed, full or not UTF-8: nothing is lost."""
+"""Full disks, places that cannot be written, outputs that are closed, full or not UTF-8: nothing is lost."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_a_field_that_a_network_does_not_have_is_refused(plan: MakePlan) -> None
 def test_a_group_that_a_method_does_not_use_is_refused_and_no_part_of_its_identity(plan: MakePlan) -> None:
     with pytest.raises(UserError, match="does not use mixture"):
         plan(*WORDS, "mixture.target=3")
-    assert set(plan("method=oggmr").identity) == {"product", "mixture", "profile"}
+    assert set(plan("method=oggmr").identity) == {"product", "mixture", "axes", "profile"}
 
 
 def test_a_profile_bounds_what_is_larger_and_leaves_what_the_user_set(plan: MakePlan) -> None:

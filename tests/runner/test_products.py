@@ -111,7 +111,7 @@ def test_two_products_of_one_method_in_one_process_do_not_go_on_from_each_other(
     """`dm` with lr 1, then with lr 5 once gave equal bits."""
     images = []
     for value in ("0.9", "0.1"):
-        words = ("method=difficulty", "method.base=dm", f"+method.base_settings.{setting}={value}")
+        words = ("method=difficulty", "method.base=dm", f"method.base_settings.{setting}={value}")
         run_cell(*words, "method.pool_factor=1", *WORDS)
     for record in tmp_path.glob("products/dm_*/product.json"):
         images.append(distill_bench.load(record.parent).inputs())
@@ -127,7 +127,7 @@ def test_a_base_goes_through_its_own_yaml_cell_and_profile(plan: Callable[..., P
     assert d2m.groups["generator"].kind.name == "cvae"  # by its yaml
     assert d2m.config.iterations == 4  # by the profile
     ((_, longer),) = plan(
-        *words, "method.base=dm", "profile=smoke", "+method.base_settings.iterations=7"
+        *words, "method.base=dm", "profile=smoke", "method.base_settings.iterations=7"
     ).product.parts
     assert longer.config.iterations == 7
 
@@ -145,7 +145,7 @@ def test_what_the_asker_was_given_reaches_its_base(plan: Callable[..., Plan]) ->
     [
         (["method.base=dmm"], r"method=dmm: unknown method; did you mean 'dm'"),
         (
-            ["method.base=dm", "+method.base_settings.iteratons=3"],
+            ["method.base=dm", "method.base_settings.iteratons=3"],
             r"method\.iteratons: unknown key.*method\.base",
         ),
         (["method.base=oggmr"], r"method\.base=oggmr"),
@@ -261,8 +261,8 @@ def images_in(folder: Path, colour: int) -> None:
 
 def test_changed_images_are_another_product_and_no_finished_run(tmp_path: Path, run_cell: RunCell) -> None:
     folder = tmp_path / "mine"
-    words = ("method=random", "dataset=imagefolder", f"dataset.folder={folder}", "dataset.resolution=8")
-    words += ("dataset.channels=1", "ipc=1", "profile=smoke", "protocol.epochs=1")
+    words = ["method=random", "dataset=imagefolder", f"dataset.folder={folder}", "dataset.resolution=8"]
+    words += ["dataset.channels=1", "ipc=1", "profile=smoke", "protocol.epochs=1"]
     images_in(folder, 0)
     first = run_cell(*words)
     images_in(folder, 7)

@@ -207,7 +207,7 @@ def test_a_run_reports_what_it_did(plan: MakePlan) -> None:
 
 
 def test_another_base_gets_its_settings(plan: MakePlan) -> None:
-    settings = "+method.base_settings={iterations: 0, init: noise}"
+    settings = "method.base_settings={iterations: 0, init: noise}"
     words = [*WORDS, "ipc=2", "method.base=dm", settings, "method.scorer_steps=5"]
     product, pool = made_with_its_pool(plan(*words))
     assert set(rows(product.images)) <= set(rows(pool.images))
@@ -215,7 +215,7 @@ def test_another_base_gets_its_settings(plan: MakePlan) -> None:
 
 
 def test_a_base_that_repeats_itself_is_named(plan: MakePlan, capsys: pytest.CaptureFixture[str]) -> None:
-    dc = "+method.base_settings={iterations: 0, init: real}"
+    dc = "method.base_settings={iterations: 0, init: real}"
     stored(plan(*WORDS, "method.base=diffusion", "ipc=2", "profile=smoke", "method.scorer_steps=5"))
     assert "repeats images" not in capsys.readouterr().err
     with pytest.MonkeyPatch.context() as patch:
@@ -249,7 +249,7 @@ def test_an_unknown_base_or_setting_is_named(plan: MakePlan) -> None:
     with pytest.raises(UserError, match="did you mean 'random'"):
         plan(*WORDS, "method.base=randon")
     with pytest.raises(UserError, match="iteration: unknown key"):
-        plan(*WORDS, "method.base=dm", "+method.base_settings.iteration=3")
+        plan(*WORDS, "method.base=dm", "method.base_settings.iteration=3")
     with pytest.raises(UserError, match=r"method.base=west: must be a method of dataset_distillation"):
         plan(*WORDS, "method.base=west")
 

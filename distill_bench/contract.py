@@ -48,8 +48,8 @@ class MethodInfo:
 class ProductSpec:
     """A product that another one is made from: a method, and what differs from the asking run's own config.
 
-    `settings` are fields of the method's Config; `groups` are fields of other groups, by group. What is not said
-    is as the asking run has it.
+    `settings` are fields of the method's Config; `groups` are fields of other groups, by group. Everything
+    else is as the asking run has it.
     """
 
     method: str

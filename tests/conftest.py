@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: threads would only wait for one another
 
 import subprocess
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
 import pytest
 
+from distill_bench import deferred
 from distill_bench.context import Context
 from distill_bench.interrupt import Interrupt
 from distill_bench.overrides import open_mappings, quote_numbers
@@ -81,13 +86,59 @@ def command_environment(roots: Path) -> dict[str, str]:
 
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Words of the command line -> the finished process of `python run.py`, in a folder of this test."""
+    """Words of the command line -> what became of them, in a process of their own and a folder of this test.
 
-    def run(*words: str, roots: Path = tmp_path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, str(REPOSITORY / "run.py"), *words]
-        environment = command_environment(roots)
-        return subprocess.run(
-            line, cwd=roots, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
+    The process is forked, so that it need not import everything again.
+    """
+    _import_everything()
+
+    def run(*words: str, roots: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            process = os.fork()
+            if not process:
+                _become_the_program(list(words), roots, out, err)
+            _, status = os.waitpid(process, 0)
+            texts = [(file.seek(0), file.read())[1] for file in (out, err)]
+        return subprocess.CompletedProcess(words, os.waitstatus_to_exitcode(status), *texts)
 
     return run
+
+
+@cache
+def _import_everything() -> None:
+    """What runs need, once for all processes that are forked."""
+    for name in (
+        "app",
+        "runner",
+        "generative",
+        "information",
+        "matching",
+        "mixtures",
+        "selection",
+        "training",
+    ):
+        importlib.import_module(f"distill_bench.{name}")
+    deferred.load()
+
+
+def _become_the_program(words: list[str], roots: Path, out: IO[str], err: IO[str]) -> NoReturn:
+    """Run the command line in this process, which ends with its exit code."""
+    code = 1
+    try:
+        for number, file, name in ((1, out, "stdout"), (2, err, "stderr")):
+            os.dup2(file.fileno(), number)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+        os.environ.update(command_environment(roots))
+        os.chdir(roots)
+        from distill_bench.app import main
+
+        main(words)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -31,8 +32,15 @@ class Composition:
 
 
 def compose(words: Sequence[str]) -> Composition:
-    """Compose the config of `words` as the command line does, within a running Hydra application or without
-    one."""
+    """Compose the config of `words` as the command line does, in a running Hydra application or without one.
+
+    Equal words are composed once a process: the config is not to be changed.
+    """
+    return _composed(tuple(words))
+
+
+@cache
+def _composed(words: tuple[str, ...]) -> Composition:
     from hydra import compose as compose_config
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -167,6 +168,7 @@ def _plan_part(
         words.append(f"generator='{asker.choices['generator']}'")
     method_module(spec.method)  # a UserError for an unknown one
     composition = compose(words)
+    composition = replace(composition, config=copy.deepcopy(composition.config))
     shared = {name for name in GROUPS if name not in ("ipc", "profile", "tracker")}
     changes = _differences(asker.config, default.config, shared)
     asked = {f"method.{k}": v for k, v in spec.settings.items()}

@@ -142,3 +142,17 @@ def _become_the_program(words: list[str], roots: Path, out: IO[str], err: IO[str
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `command`, in a fresh interpreter: `python run.py`."""
+
+    def run(*words: str, roots: Path = tmp_path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, str(REPOSITORY / "run.py"), *words]
+        environment = command_environment(roots)
+        return subprocess.run(
+            line, cwd=roots, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return run

@@ -31,7 +31,7 @@ class Context(Run):
 
     def group(self, kind: type[T]) -> T:
         """The group of this class, e.g. ``ctx.group(StudentConfig)``. RuntimeError if it was not declared."""
-        name = next(name for name, known in GROUPS.items() if known is kind)
+        name = next(name for name, group in GROUPS.items() if group is kind)
         if name not in self.groups:
             declared = ", ".join(self.groups)
             raise RuntimeError(f"{self.owner} asks for the group {name}, but declares: {declared}")

@@ -20,7 +20,7 @@ def require(ok: bool, key: str, value: object, allowed: str) -> None:
 
 def closest(name: str, options: Iterable[str]) -> str:
     """The end of an error line: the closest match among `options` (if any is close) and all of them."""
-    known = sorted(options)
-    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    names = sorted(options)
+    match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {match[0]!r}? " if match else ""
-    return f"{hint}allowed: {', '.join(known)}"
+    return f"{hint}allowed: {', '.join(names)}"

@@ -64,9 +64,9 @@ def check_choices(argv: list[str]) -> None:
             if choice in options:
                 continue
             if match["group"] == "ipc":
-                known = ", ".join(options)
+                sizes = ", ".join(options)
                 raise UserError(
-                    f"ipc={choice}: known sizes are {known}; for any other: ipc.images_per_class={choice}"
+                    f"ipc={choice}: known sizes are {sizes}; for any other: ipc.images_per_class={choice}"
                 )
             raise UserError(
                 f"{match['group']}={choice}: no such {match['group']}; {closest(choice, options)}"
@@ -82,8 +82,8 @@ def explain(error: Exception) -> str:
         return re.sub(r"\s*Set the environment variable HYDRA_FULL_ERROR.*", "", text)
     key = match[1]
     group, _, name = key.rpartition(".")
-    known = _keys(group)
-    return f"{key}: unknown key; {closest(name, known)}" if known else f"{key}: unknown key"
+    names = _keys(group)
+    return f"{key}: unknown key; {closest(name, names)}" if names else f"{key}: unknown key"
 
 
 def without_places(words: Sequence[str]) -> list[str]:

@@ -146,12 +146,12 @@ class Run:
 
     def _kept(self, name: str) -> str:
         saved = self.checkpoints.load(name)
-        kept = (
+        state = (
             f"the last good state is that of step {saved['step']}, in {self.folder}"
             if saved
             else "nothing was saved"
         )
-        return f"a lower rate may help ({kept})"
+        return f"a lower rate may help ({state})"
 
 
 def _capture(state: dict[str, Any]) -> dict[str, Any]:

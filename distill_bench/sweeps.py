@@ -15,7 +15,7 @@ from distill_bench.errors import UserError
 from distill_bench.files import write_json
 from distill_bench.overrides import without_places
 
-__all__ = ["Summary", "command_of", "outcomes", "record"]
+__all__ = ["SweepEnd", "command_of", "outcomes", "record"]
 
 
 def record(path: Path, overrides: list[str], status: str, **content: str) -> None:
@@ -35,7 +35,7 @@ def outcomes(sweep: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in files]
 
 
-class Summary(Callback):
+class SweepEnd(Callback):
     """Hydra calls this after a sweep: prints its table, writes the experiment's, names failures."""
 
     def on_multirun_end(self, config: Any, **_: Any) -> None:

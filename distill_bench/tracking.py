@@ -40,8 +40,8 @@ class Tracker:
         """Add the points of another file: those of a cached part that this run was made from."""
         points = read_points(curves)
         if points and not self._exact:
-            kept = read_points(self.path)
-            if kept[self.position : self.position + len(points)] == points:
+            present = read_points(self.path)
+            if present[self.position : self.position + len(points)] == points:
                 self.position += len(points)  # they are there already, and later ones may follow
                 return
             self.rewind()

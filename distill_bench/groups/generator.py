@@ -64,8 +64,9 @@ class GeneratorConfig(Group):
     def __post_init__(self) -> None:
         for key in ("train_steps", "width", "batch_size", "sampling_steps", "sampling_batch"):
             require(getattr(self, key) >= 1, f"generator.{key}", getattr(self, key), ">= 1")
-        for key in ("lr", "cfg", "cfg_channels"):
+        for key in ("lr", "cfg_channels"):
             require(getattr(self, key) >= 0, f"generator.{key}", getattr(self, key), ">= 0")
+        require(0 <= self.cfg <= 1000, "generator.cfg", self.cfg, "from 0 to 1000")
         require(self.train_seconds > 0, "generator.train_seconds", self.train_seconds, "> 0")
         require(0 <= self.label_drop < 1, "generator.label_drop", self.label_drop, "in [0, 1)")
         require(self.min_snr > 0, "generator.min_snr", self.min_snr, "> 0")

@@ -38,9 +38,9 @@ class MixtureConfig(Group):
         fits = 1 <= self.target <= self.components
         require(fits, "mixture.target", self.target, f"from 1 to mixture.components ({self.components})")
         if self.kind is MixtureKind.classic:
-            given = (self.components, self.dimension, self.draws)
+            sizes = (self.components, self.dimension, self.draws)
             require(
-                given == (10, 1, 1), "mixture.(components, dimension, draws)", given, "(10, 1, 1) for classic"
+                sizes == (10, 1, 1), "mixture.(components, dimension, draws)", sizes, "(10, 1, 1) for classic"
             )
 
     def label(self, choice: str) -> dict[str, Any]:

@@ -14,18 +14,18 @@ __all__ = ["capped_nodes", "method_node"]
 
 
 def capped_nodes(
-    config: DictConfig, names: Collection[str], given: Collection[str]
+    config: DictConfig, names: Collection[str], by_hand: Collection[str]
 ) -> dict[str, dict[str, Any]]:
     """The plain content of the groups `names` and of `method`, every field at most its cap.
 
-    Fields that are in `given`, by dotted key, are left alone. The caps of groups stand in the profile, those
-    of a method at the foot of its yaml.
+    Fields that are in `by_hand`, by dotted key, are left alone. The caps of groups stand in the profile,
+    those of a method at the foot of its yaml.
     """
     profile = typed(ProfileConfig, config.profile, "profile")
     method, bounds = method_node(config)
     nodes = {"method": method, **{name: _plain(config[name]) for name in names}}
     caps = {**profile.caps, "method": bounds.get(profile.name, {})}
-    return {name: _capped(node, caps.get(name, {}), name, given) for name, node in nodes.items()}
+    return {name: _capped(node, caps.get(name, {}), name, by_hand) for name, node in nodes.items()}
 
 
 def method_node(config: DictConfig) -> tuple[dict[str, Any], Mapping[str, Mapping[str, float]]]:
@@ -41,12 +41,12 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 
 def _capped(
-    node: dict[str, Any], caps: Mapping[str, float], group: str, given: Collection[str]
+    node: dict[str, Any], caps: Mapping[str, float], group: str, by_hand: Collection[str]
 ) -> dict[str, Any]:
     content = dict(node)
     for key, largest in caps.items():
         value = content.get(key)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or f"{group}.{key}" in given:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or f"{group}.{key}" in by_hand:
             continue
         content[key] = min(value, largest)
     return content

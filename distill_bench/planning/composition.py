@@ -27,8 +27,8 @@ class Composition:
 
     def words_for_defaults(self) -> list[str]:
         """The words that choose the same options, and nothing else."""
-        chosen = {group: self.choices[group] for group in (*GROUPS, "method") if group in self.choices}
-        return [f"{group}='{option}'" for group, option in chosen.items()]
+        options = {group: self.choices[group] for group in (*GROUPS, "method") if group in self.choices}
+        return [f"{group}='{option}'" for group, option in options.items()]
 
 
 def compose(words: Sequence[str]) -> Composition:

@@ -92,17 +92,19 @@ class ProductPlan:
 _SHOWN = ("dataset", "ipc", "mixture")  # words that an id shows
 
 
-def plan_product(composition: Composition, given: Collection[str], seed: int, data_root: Path) -> ProductPlan:
+def plan_product(
+    composition: Composition, by_hand: Collection[str], seed: int, data_root: Path
+) -> ProductPlan:
     """Type the composed config of a product and of its parts, and identify it.
 
-    `given` are the dotted keys that were set by hand, which a profile leaves alone. Raises UserError, one
+    `by_hand` are the dotted keys that were set by hand, which a profile leaves alone. Raises UserError, one
     line, for the first thing that is wrong.
     """
     name = composition.choices["method"]
     module = method_module(name)
     info: MethodInfo = module.INFO
     measured = tuple(task_module(info.task).MEASURED_WITH)
-    config, groups = typed_groups(composition, given, (*info.uses, *info.uses_when, *measured))
+    config, groups = typed_groups(composition, by_hand, (*info.uses, *info.uses_when, *measured))
     uses = info.groups_for(config)
     declared = {key: group for key, group in groups.items() if key in uses or key in measured}
     specs: Mapping[str, ProductSpec] = module.parts(config, declared) if hasattr(module, "parts") else {}
@@ -112,26 +114,27 @@ def plan_product(composition: Composition, given: Collection[str], seed: int, da
         config=config,
         groups=declared,
         uses=uses,
-        labels=labels_of(composition, declared, given),
+        labels=labels_of(composition, declared, by_hand),
         profile=str(composition.config.profile.name),
         seed=seed,
         inputs=input_stamps({"method": config, **{key: groups[key] for key in uses}}, data_root),
         parts=tuple(
-            (spec, _plan_part(key, spec, composition, given, seed, data_root)) for key, spec in specs.items()
+            (spec, _plan_part(key, spec, composition, by_hand, seed, data_root))
+            for key, spec in specs.items()
         ),
     )
 
 
 def typed_groups(
-    composition: Composition, given: Collection[str], names: Collection[str]
+    composition: Composition, by_hand: Collection[str], names: Collection[str]
 ) -> tuple[Any, dict[str, Any]]:
     """The method's Config and the groups `names`, capped and typed. UserError for a field that cannot be
     used."""
     module = method_module(composition.choices["method"])
-    nodes = capped_nodes(composition.config, names, given)
+    nodes = capped_nodes(composition.config, names, by_hand)
     config = typed(module.Config, nodes.pop("method"), "method")
     groups = {name: typed(GROUPS[name], node, name) for name, node in nodes.items()}
-    for key in given:
+    for key in by_hand:
         group, _, field = key.partition(".")
         if group in groups and field in groups[group].unused():
             option = composition.choices[group]
@@ -140,12 +143,14 @@ def typed_groups(
     return config, groups
 
 
-def labels_of(composition: Composition, groups: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+def labels_of(
+    composition: Composition, groups: Mapping[str, Any], by_hand: Collection[str]
+) -> dict[str, Any]:
     """The words of the groups for tables; a network that is named by hand has its own name."""
     labels: dict[str, Any] = {}
     for name, group in groups.items():
         choice = str(composition.choices[name])
-        labels |= group.label(group.name if f"{name}.name" in given else choice)
+        labels |= group.label(group.name if f"{name}.name" in by_hand else choice)
     return labels
 
 
@@ -155,7 +160,7 @@ def default_composition(composition: Composition) -> Composition:
 
 
 def _plan_part(
-    key: str, spec: ProductSpec, asker: Composition, given: Collection[str], seed: int, data_root: Path
+    key: str, spec: ProductSpec, asker: Composition, by_hand: Collection[str], seed: int, data_root: Path
 ) -> ProductPlan:
     """The plan of a product that another is made from: composed like a run of its own, then given what the
     asker's shared groups were given, and what the spec says."""
@@ -171,13 +176,13 @@ def _plan_part(
     composition = replace(composition, config=copy.deepcopy(composition.config))
     shared = {name for name in GROUPS if name not in ("ipc", "profile", "tracker")}
     changes = _differences(asker.config, default.config, shared)
-    asked = {f"method.{k}": v for k, v in spec.settings.items()}
-    asked |= {f"{group}.{k}": v for group, fields in spec_groups.items() for k, v in fields.items()}
-    for place, value in {**changes, **asked}.items():
+    wishes = {f"method.{k}": v for k, v in spec.settings.items()}
+    wishes |= {f"{group}.{k}": v for group, fields in spec_groups.items() for k, v in fields.items()}
+    for place, value in {**changes, **wishes}.items():
         OmegaConf.update(composition.config, place, value, force_add=True)
-    handed = {place for place in given if place.split(".")[0] in shared} | asked.keys()
+    set_by_hand = {place for place in by_hand if place.split(".")[0] in shared} | wishes.keys()
     try:
-        return plan_product(composition, handed, seed, data_root)
+        return plan_product(composition, set_by_hand, seed, data_root)
     except UserError as error:
         raise UserError(f"{error} (in {key}, a product of method={spec.method})") from None
 

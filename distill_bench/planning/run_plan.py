@@ -72,12 +72,12 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], words: Sequence[str
     """
     composition = Composition(config, choices, words)
     _refuse_foreign_preset(choices)
-    given = given_values(words)
-    _refuse_names(given)
+    by_hand = given_values(words)
+    _refuse_names(by_hand)
     names = {field.name for field in fields(Options)}
     options: Options = typed(Options, {key: config[key] for key in config if key in names}, "")
-    product = plan_product(composition, given, options.seed, Path(options.data_root))
-    _refuse_unused(product, given)
+    product = plan_product(composition, by_hand, options.seed, Path(options.data_root))
+    _refuse_unused(product, by_hand)
     task = task_module(product.info.task)
     protocol = str(choices["protocol"]) if "protocol" in task.MEASURED_WITH else ""
     plan = Plan(
@@ -114,9 +114,9 @@ def _refuse_foreign_preset(choices: Mapping[str, str]) -> None:
         raise UserError(f"preset={preset}: settings of method={owner}, not of method={method}")
 
 
-def _refuse_names(given: Mapping[str, Any]) -> None:
+def _refuse_names(by_hand: Mapping[str, Any]) -> None:
     """An option's name stands in tables, so it is not a setting; only a network may be named by hand."""
-    for key, value in given.items():
+    for key, value in by_hand.items():
         group, _, field = key.partition(".")
         if field == "name" and group in (*GROUPS, "method") and group != "student":
             raise UserError(
@@ -124,8 +124,8 @@ def _refuse_names(given: Mapping[str, Any]) -> None:
             )
 
 
-def _refuse_unused(product: ProductPlan, given: Mapping[str, Any]) -> None:
-    for key, value in given.items():
+def _refuse_unused(product: ProductPlan, by_hand: Mapping[str, Any]) -> None:
+    for key, value in by_hand.items():
         group = key.split(".")[0].split("/")[0]
         if group in GROUPS and group not in {*product.reachable, "profile", "tracker"}:
             uses = ", ".join(sorted(product.reachable))

@@ -62,7 +62,7 @@ def obtain(machine: Machine, plan: ProductPlan, *, anew: bool = False) -> Stored
 
 def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
     clock, task = Clock(), task_module(plan.info.task)
-    asked = {name: plan.groups[name] for name in plan.uses}
+    groups = {name: plan.groups[name] for name in plan.uses}
     about = {"product": plan.product_id}
 
     def part(spec: ProductSpec) -> Any:
@@ -74,7 +74,7 @@ def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
             machine.context(plan, folder, owner=owner, groups=plan.groups, about=about, load_part=part)
         )
     owner = f"method={plan.name}"
-    context = machine.context(plan, folder, owner=owner, groups=asked, about=about, load_part=part)
+    context = machine.context(plan, folder, owner=owner, groups=groups, about=about, load_part=part)
     product = plan.module.run(context, plan.config)
     kind = str(task.PRODUCT)
     facts = {**clock.facts(), **environment(machine.device)}

@@ -52,7 +52,7 @@ def test_a_value_given_in_any_form_is_left_alone_by_a_profile(
 
 
 def test_a_cap_reaches_what_is_larger_alone() -> None:
-    nodes = capped_nodes(composed("profile=smoke", "method=dm").config, ["student"], given=())
+    nodes = capped_nodes(composed("profile=smoke", "method=dm").config, ["student"], by_hand=())
     assert (nodes["method"]["iterations"], nodes["student"]["width"], nodes["method"]["momentum_image"]) == (
         4,
         8,

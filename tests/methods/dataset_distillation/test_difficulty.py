@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from distill_bench import selection
+from distill_bench.catalogue import method_files
 from distill_bench.context import Context
 from distill_bench.errors import UserError
 from distill_bench.groups import StudentConfig
@@ -294,3 +296,15 @@ def test_a_generated_pool_is_brought_near_the_originals(plan: MakePlan) -> None:
                 shares.append(sum(abs(a - b) for a, b in pairs) / 2)
     means = {target: sum(values) / len(values) for target, values in misplaced.items()}
     assert means["original"] < 1 < 2.5 < means["random"]
+
+
+BASES = [
+    name for name in method_files() if "dataset_distillation" in method_files()[name] and name != "difficulty"
+]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_pool_can_be_any_methods(run_cell: Callable[..., dict[str, Any]], base: str) -> None:
+    words = ["method=difficulty", f"method.base={base}", "method.pool_factor=2", "dataset=digits", "ipc=2"]
+    result = run_cell(*words, "profile=smoke", "protocol.epochs=1", "protocol.nets=1")
+    assert {"accuracy", "difficulty"} <= {measure["name"] for measure in result["measures"]}

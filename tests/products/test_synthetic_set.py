@@ -44,7 +44,7 @@ def test_a_set_comes_back_bit_for_bit_with_its_way_to_pixels(tmp_path: Path, kin
     assert torch.equal(back.inputs(), made.images)
     assert torch.equal(back.labels, made.labels)
     assert (back.lr, back.class_names) == (0.03, NAMES)
-    assert torch.equal(back.soft_labels, made.soft_labels)
+    assert made.soft_labels is not None and torch.equal(back.soft_labels, made.soft_labels)
     assert torch.allclose(back.pixels(), made.pixels(), atol=1e-4)
     assert back.pixels().min() >= 0 and back.pixels().max() <= 1
     pixels = (255 * back.pixels()).round().to(torch.uint8)

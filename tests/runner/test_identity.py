@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,24 @@ def test_a_profile_bounds_what_is_larger_and_leaves_what_the_user_set(plan: Make
     assert (smoke.config.iterations, smoke.groups["protocol"].nets) == (4, 2)
     assert plan("method=dm", "profile=smoke", "method.iterations=77").product.config.iterations == 77
     assert plan("method=dm", "profile=fast", "method.iterations=3").product.config.iterations == 3
+
+
+def test_other_weights_at_one_place_are_another_product_and_their_place_is_none(
+    plan: MakePlan, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.safetensors"
+    words = ("method=diffusion", f"generator.path={file}")
+    file.write_bytes(b"old")
+    before = plan(*words).product.product_id
+    moved = tmp_path / "elsewhere.safetensors"
+    moved.write_bytes(b"old")
+    os.utime(moved, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    assert plan("method=diffusion", f"generator.path={moved}").product.product_id == before
+    file.write_bytes(b"new")
+    os.utime(file, (1, 1))
+    assert plan(*words).product.product_id != before
+
+
+def test_how_many_images_are_drawn_together_is_no_part_of_a_product(plan: MakePlan) -> None:
+    ids = {plan("method=diffusion", f"generator.sampling_batch={n}").product.product_id for n in (32, 64)}
+    assert len(ids) == 1

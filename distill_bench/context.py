@@ -38,6 +38,10 @@ class Context(Run):
         value: T = self.groups[name]
         return value
 
+    def group_in_use(self, kind: type[T]) -> T | None:
+        """The group of this class where the config depends on it (`MethodInfo.uses_when`), else None."""
+        return self.group(kind) if any(GROUPS[name] is kind for name in self.groups) else None
+
     @property
     def dataset(self) -> ImageDataset:
         """The images, loaded when they are first asked for; a checkpoint made on other images is not gone on

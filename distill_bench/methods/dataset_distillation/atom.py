@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from distill_bench import matching, products
 from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
-from distill_bench.groups import IpcConfig, Norm, StudentConfig
+from distill_bench.groups import IpcConfig, Norm, ProtocolConfig, StudentConfig
 from distill_bench.matching.settings import Init, starts_from_coreset
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     if terms.channel:
         _warn_of_blindness(ctx, cfg.power_channel)
     data, student = ctx.dataset, ctx.group(StudentConfig)
-    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.groups.get("protocol")
+    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.group_in_use(ProtocolConfig)
     start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
     images = matching.match_class_means(ctx, data, student, start, cfg, terms.statistics, terms.curves)
     return products.synthetic_set(data, images)

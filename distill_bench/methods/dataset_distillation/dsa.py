@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from distill_bench import matching, products
 from distill_bench.contract import MethodInfo
-from distill_bench.groups import IpcConfig, StudentConfig
+from distill_bench.groups import IpcConfig, ProtocolConfig, StudentConfig
 from distill_bench.matching.settings import GradientSettings, Init, starts_from_coreset
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     where theta_t is the network after t rounds of training on S.
     """
     data, student = ctx.dataset, ctx.group(StudentConfig)
-    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.groups.get("protocol")
+    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.group_in_use(ProtocolConfig)
     start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
     images = matching.match_gradients(ctx, data, student, start, cfg)
     return products.synthetic_set(data, images)

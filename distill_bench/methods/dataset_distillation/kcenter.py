@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from distill_bench import matching, products
 from distill_bench.contract import MethodInfo
-from distill_bench.groups import IpcConfig
+from distill_bench.groups import IpcConfig, ProtocolConfig, StudentConfig
 from distill_bench.matching.settings import FeatureSource, Init
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """Select IPC images per class by `matching.greedy_kcenter`; the first is the one closest to the class
     mean."""
     data, per_class = ctx.dataset, ctx.group(IpcConfig).images_per_class
-    student, protocol = ctx.groups.get("student"), ctx.groups.get("protocol")
+    student, protocol = ctx.group_in_use(StudentConfig), ctx.group_in_use(ProtocolConfig)
     features = matching.coreset_features(ctx, data, cfg.features, student, protocol)
     indices = matching.select_coreset(data, Init.kcenter, features, per_class)
     return products.synthetic_set(data, data.train.pixels_at(indices.flatten()))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from distill_bench import matching, products
 from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
-from distill_bench.groups import IpcConfig, StudentConfig
+from distill_bench.groups import IpcConfig, ProtocolConfig, StudentConfig
 from distill_bench.matching.settings import Init, starts_from_coreset
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     over minibatches b_i of S, where theta* are the weights of an expert after each epoch.
     """
     data, student = ctx.dataset, ctx.group(StudentConfig)
-    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.groups.get("protocol")
+    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.group_in_use(ProtocolConfig)
     start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
     images, rate = matching.match_trajectories(ctx, data, student, start, cfg)
     return products.synthetic_set(data, images, lr=rate)

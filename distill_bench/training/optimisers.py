@@ -10,7 +10,7 @@ from distill_bench.groups import ProtocolConfig
 
 __all__ = ["AdamW", "Sgd"]
 
-BETAS, EPSILON = (0.9, 0.999), 1e-8  # of AdamW
+BETAS = (0.9, 0.999)  # of AdamW
 
 
 class Sgd:
@@ -27,7 +27,7 @@ class Sgd:
         self._sgd = torch.optim.SGD([flat], momentum=protocol.momentum, weight_decay=decay, fused=True)
         self._sgd.state[flat]["momentum_buffer"] = self.state["momentum"]
 
-    def step(self, rate: float, number: int) -> None:  # noqa: ARG002 (AdamW needs the step's number)
+    def step(self, rate: float) -> None:
         """Use up the gradient at the rate `rate`."""
         self._sgd.param_groups[0]["lr"] = rate
         self._sgd.step()
@@ -35,34 +35,28 @@ class Sgd:
 
 
 class AdamW:
-    r"""AdamW with the protocol's weight decay on matrices and kernels alone.
+    """`torch.optim.AdamW` with the protocol's weight decay on matrices and kernels alone.
 
-    .. math:: w \leftarrow (1 - \eta \lambda_w) w, \quad
-        w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
-
-    `torch.optim.AdamW` differs from it by rounding (1e-7 of the weights in a step). Where the true gradient
-    is zero, at biases before instance norm, AdamW turns rounding into steps of the size of the rate, so that
-    logits were 1e-4 apart after 20 steps: the published numbers are of this form.
+    The decay of one flat parameter differs from weight to weight, so it is taken off here, first, as AdamW
+    does; everything else is the library's. `state` holds the tensors that a step changes, in place.
     """
 
     def __init__(self, net: nn.Module, protocol: ProtocolConfig) -> None:
         flat = models.flat_parameter(net)
-        assert flat.grad is not None
-        self._gradient = flat.grad
-        self._decay = protocol.weight_decay * matrices(net, flat.data)
-        first, second = torch.zeros_like(flat.data), torch.zeros_like(flat.data)
-        self.state = {"weights": flat.data, "momentum": first, "second": second}
+        weights = flat.data
+        self._decay = protocol.weight_decay * matrices(net, weights)
+        self._adamw = torch.optim.AdamW([flat], betas=BETAS, weight_decay=0.0, fused=True)
+        first, second = torch.zeros_like(weights), torch.zeros_like(weights)
+        steps = torch.zeros((), device=weights.device)
+        self._adamw.state[flat] = {"step": steps, "exp_avg": first, "exp_avg_sq": second}
+        self.state = {"weights": weights, "momentum": first, "second": second, "steps": steps}
 
-    @torch.no_grad()
-    def step(self, rate: float, number: int) -> None:
-        """Use up the gradient at the rate `rate`; `number` is t, from 1."""
-        weights, first, second = self.state["weights"], self.state["momentum"], self.state["second"]
-        weights.addcmul_(weights, self._decay, value=-rate)
-        first.lerp_(self._gradient, 1 - BETAS[0])
-        second.mul_(BETAS[1]).addcmul_(self._gradient, self._gradient, value=1 - BETAS[1])
-        root = (second / (1 - BETAS[1] ** number)).sqrt_().add_(EPSILON)
-        weights.addcdiv_(first, root, value=-rate / (1 - BETAS[0] ** number))
-        self._gradient.zero_()
+    def step(self, rate: float) -> None:
+        """Use up the gradient at the rate `rate`."""
+        self.state["weights"].addcmul_(self.state["weights"], self._decay, value=-rate)
+        self._adamw.param_groups[0]["lr"] = rate
+        self._adamw.step()
+        self._adamw.zero_grad(set_to_none=False)
 
 
 def matrices(net: nn.Module, flat: Tensor) -> Tensor:

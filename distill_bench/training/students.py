@@ -173,9 +173,9 @@ class _Training:
         """One pass of every network over the set, each in its own order."""
         if epoch == self.drop:
             self.optimiser.state["momentum"].zero_()  # the protocol rebuilds its optimiser here, without it
-        for number, batch in enumerate(self.batches.epoch(epoch), 1 + epoch * self.batches.count):
+        for batch in self.batches.epoch(epoch):
             self._gradient(batch)
-            self.optimiser.step(self.rates[epoch], number)
+            self.optimiser.step(self.rates[epoch])
         epochs_left = len(self.rates) - 1 - epoch
         if self.test is not None and epochs_left % self.every == 0:
             reading = torch.tensor(accuracies(Students([self.net]), self.test))

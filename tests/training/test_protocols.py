@@ -132,12 +132,12 @@ def test_a_step_is_that_of_torchs_adamw_with_decay_on_matrices_alone() -> None:
     optimiser = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.999))
     ours = AdamW(net, ProtocolConfig(weight_decay=0.1))
     x = torch.randn(5, 2, 5, 5, generator=generator(0, "x")).double()
-    for step in range(1, 5):
+    for _ in range(4):
         for module in (net, theirs):
             module(x).square().sum().backward()
         optimiser.step()
         optimiser.zero_grad()
-        ours.step(0.02, step)
+        ours.step(0.02)
     for mine, other in zip(net.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other)
 

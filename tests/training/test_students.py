@@ -104,13 +104,13 @@ def test_sgd_gives_the_bits_of_its_definition(momentum: float) -> None:
     weights = [parameter.detach().clone() for parameter in net.parameters()]
     velocities = [torch.zeros_like(w) for w in weights]
     images, labels = torch.randn(5, 1, 8, 8, generator=generator(0, "images")), torch.arange(5)
-    for step in range(4):
+    for _ in range(4):
         F.cross_entropy(net(images), labels).backward()
         for w, velocity, parameter in zip(weights, velocities, net.parameters(), strict=True):
             assert parameter.grad is not None
             velocity.mul_(momentum).add_(parameter.grad.add(w, alpha=0.01))
             w.sub_(velocity, alpha=0.1)
-        optimiser.step(0.1, step)
+        optimiser.step(0.1)
         for w, parameter in zip(weights, net.parameters(), strict=True):
             assert torch.equal(parameter, w)
             assert parameter.grad is not None and not parameter.grad.any()

@@ -25,10 +25,10 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line `argv` (this process's own, if None); leaves through `SystemExit` on any error."""
-    from distill_bench.overrides import check_choices, explain, open_mappings, quote_numbers
+    from distill_bench.overrides import check_choices, explain, open_mappings, plain_sizes, quote_numbers
 
     _forgive_outputs()
-    words = open_mappings(quote_numbers(sys.argv[1:] if argv is None else argv))
+    words = open_mappings(quote_numbers(plain_sizes(sys.argv[1:] if argv is None else argv)))
     try:
         check_choices(words)
         if "--help" in words or "-h" in words:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,15 @@ def sweep(folder: Path, stem: str = "") -> None:
         file.unlink(missing_ok=True)
 
 
-def stamp(path: Path) -> str:
-    """A digest of the names, sizes and times of change of the files at or below `path`; empty if nothing is
-    there."""
+def stamp(path: Path, suffixes: Collection[str] = ()) -> str:
+    """A digest of names, sizes and times of change of the files at or below `path`; empty if there are none.
+
+    Hidden files do not count, and with `suffixes` only files that end so.
+    """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = [file for file in files if not file.name.startswith(".")]
     total = hashlib.sha256()
-    for file in files:
+    for file in (file for file in files if not suffixes or file.suffix.lower() in suffixes):
         facts = file.stat()
         name = file.relative_to(path).as_posix() if file != path else ""
         total.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode(errors="surrogateescape"))

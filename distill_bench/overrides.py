@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from distill_bench.catalogue import conf_dir, group_options
 from distill_bench.errors import UserError, closest
 
-__all__ = ["check_choices", "explain", "groups", "open_mappings", "quote_numbers", "without_places"]
+__all__ = [
+    "check_choices",
+    "explain",
+    "groups",
+    "open_mappings",
+    "plain_sizes",
+    "quote_numbers",
+    "without_places",
+]
 
 _IPC = re.compile(r"^(?P<key>ipc)=(?P<sizes>\d+(,\d+)*)$")
+_SIZE = re.compile(r"^ipc\.images_per_class=(?P<sizes>\d+(,\d+)*)$")
 _WITHIN = re.compile(r"^(?P<group>[a-z_]+)\.(?P<field>[a-z_]+)(\.[\w.]+=|=\{)")
 _CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w./'\"-]+(,[\w./'\"-]+)*)$")
 
@@ -23,6 +32,21 @@ def quote_numbers(argv: list[str]) -> list[str]:
         match = _IPC.match(word)
         quoted.append("ipc=" + ",".join(f"'{size}'" for size in match["sizes"].split(",")) if match else word)
     return quoted
+
+
+def plain_sizes(argv: list[str]) -> list[str]:
+    """`ipc.images_per_class=50` becomes `ipc=50` where there is such an option: a paper's cell goes by it.
+
+    A size without an option has no cell of a paper, whatever other size was chosen.
+    """
+    sizes = next((match["sizes"] for word in reversed(argv) if (match := _SIZE.match(word))), None)
+    if sizes is None:
+        return argv
+    rest = [word for word in argv if not word.startswith(("ipc=", "ipc.images_per_class="))]
+    options = set(group_options("ipc"))
+    if set(sizes.split(",")) <= options:
+        return [*rest, f"ipc={sizes}"]
+    return [*rest, f"ipc.images_per_class={sizes}", "cell=none"]
 
 
 def open_mappings(argv: list[str]) -> list[str]:

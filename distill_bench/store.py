@@ -76,6 +76,11 @@ class Checkpoints:
         for file in self.folder.glob("checkpoint-*.safetensors"):
             file.unlink(missing_ok=True)
 
+    @staticmethod
+    def owns(file: Path) -> bool:
+        """Whether a file is a checkpoint, or what a killed process left of one."""
+        return file.name.startswith((".", "checkpoint-"))
+
     def _path(self, loop: str) -> Path:
         return self.folder / f"checkpoint-{loop}.safetensors"
 
@@ -83,15 +88,15 @@ class Checkpoints:
 class Folder:
     """The folder of one product or run: its record (a JSON file), its files, and the work in progress.
 
-    The work lies in `work/` until it is whole. So what was there before stays until then, a killed process
-    leaves nothing beside it, and the same command goes on from there.
+    The work lies in `unfinished/` until it is whole. So what was there before stays until then, a killed
+    process leaves nothing beside it, and the same command goes on from there.
     """
 
     def __init__(self, root: Path, name: str, record: str) -> None:
         self.name = name
         self.path = root / name
         self.record_file = self.path / record
-        self.work = self.path / "work"
+        self.work = self.path / "unfinished"
 
     @contextmanager
     def held(self, what: str) -> Iterator[None]:
@@ -127,12 +132,17 @@ class Folder:
             (self.work / "forced").touch()
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Move the files of the work into the folder, write the record, and drop what only the work needs."""
-        Checkpoints(self.work, {}).forget()
+        """Move the files of the work into the folder, the record last, and drop what only the work needs.
+
+        Until the record is in place the checkpoints stay: a process that is stopped here loses nothing.
+        """
+        written = self.work / self.record_file.name
+        write_json(written, record)
         for file in sorted(self.work.iterdir()):
-            if file.name != "forced":
+            if file != written and file.name != "forced" and not Checkpoints.owns(file):
                 move(file, self.path / file.name)
-        write_json(self.record_file, record)
+        (self.work / "forced").unlink(missing_ok=True)
+        move(written, self.record_file)
         shutil.rmtree(self.work, ignore_errors=True)
 
 

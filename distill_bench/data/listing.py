@@ -212,7 +212,7 @@ def _scan(folder: Path) -> list[_File]:
 
 
 def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")  # noqa: PTH122 (a million)
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")  # noqa: PTH122
 
 
 def _subfolders(folder: Path) -> list[str]:

@@ -22,6 +22,6 @@ class IpcConfig(Group):
     def __post_init__(self) -> None:
         require(self.images_per_class >= 1, "ipc.images_per_class", self.images_per_class, ">= 1")
 
-    def label(self, choice: str) -> dict[str, Any]:  # noqa: ARG002 (the number tells more than the option's name)
+    def label(self, choice: str) -> dict[str, Any]:  # noqa: ARG002
         """Images per class."""
         return {"ipc": self.images_per_class}

@@ -138,7 +138,8 @@ class ClassNetworks:
 
     def _module(self, size: int) -> nn.Module:
         if size not in self._modules:
-            self._modules[size] = self.net.times(size).to(next(self.net.parameters()))  # type: ignore[operator]
+            copies = self.net.times(size)  # type: ignore[operator]
+            self._modules[size] = copies.to(next(self.net.parameters()))
         return self._modules[size]
 
     @staticmethod

@@ -28,7 +28,8 @@ class Composition:
     def words_for_defaults(self) -> list[str]:
         """The words that choose the same options, and nothing else."""
         options = {group: self.choices[group] for group in (*GROUPS, "method") if group in self.choices}
-        return [f"{group}='{option}'" for group, option in options.items()]
+        no_cell = ["cell=none"] if self.choices.get("cell") == "none" else []
+        return [*(f"{group}='{option}'" for group, option in options.items()), *no_cell]
 
 
 def compose(words: Sequence[str]) -> Composition:

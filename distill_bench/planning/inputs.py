@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distill_bench.data.listing import SUFFIXES
 from distill_bench.errors import UserError
 from distill_bench.files import stamp
 
@@ -22,7 +23,7 @@ def input_stamps(owners: Mapping[str, Any], data_root: Path) -> dict[str, str]:
     for owner, config in owners.items():
         for field, place in getattr(config, "inputs", dict)().items():
             path = (data_root if owner == "dataset" else Path()) / Path(place).expanduser()
-            stamps[f"{owner}.{field}"] = stamp(path)
+            stamps[f"{owner}.{field}"] = stamp(path, SUFFIXES if owner == "dataset" else ())
             if not path.exists() and owner != "dataset":
                 raise UserError(f"{owner}.{field}={place}: there is no such file or folder")
     return stamps

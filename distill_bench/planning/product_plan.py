@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill_bench.catalogue import group_options, method_module, task_module
 from distill_bench.contract import MethodInfo, ProductSpec
-from distill_bench.errors import UserError
+from distill_bench.errors import UserError, require
 from distill_bench.groups import GROUPS, plain
 from distill_bench.planning.capped import capped_nodes
 from distill_bench.planning.composition import Composition, compose
@@ -172,6 +172,7 @@ def _plan_part(
     if asker.choices["generator"] != own_generator:
         words.append(f"generator='{asker.choices['generator']}'")
     method_module(spec.method)  # a UserError for an unknown one
+    require("name" not in spec.settings, f"{key}: name", spec.settings.get("name"), "left to the method")
     composition = compose(words)
     composition = replace(composition, config=copy.deepcopy(composition.config))
     shared = {name for name in GROUPS if name not in ("ipc", "profile", "tracker")}
@@ -189,7 +190,7 @@ def _plan_part(
 
 def _ipc_words(size: int) -> list[str]:
     """The option of this size, if there is one: a paper's cell goes by it."""
-    return [f"ipc='{size}'"] if str(size) in group_options("ipc") else []
+    return [f"ipc='{size}'"] if str(size) in group_options("ipc") else ["cell=none"]
 
 
 def _differences(config: DictConfig, default: DictConfig, groups: Collection[str]) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def _settings(composition: Composition, product: ProductPlan, labelled: set[str]
     default = default_composition(composition)
     config, groups = typed_groups(default, (), product.groups)
     settings = settings_between({"method": product.config, **product.groups}, {"method": config, **groups})
+    weights = {key: value for key, value in product.inputs.items() if not key.startswith("dataset.")}
+    settings |= weights  # by their stamps
     plain_choices = compose([f"method='{product.name}'"]).choices
     for name in sorted(product.reachable - labelled - {"protocol"}):
         if composition.choices[name] != plain_choices[name]:

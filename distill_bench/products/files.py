@@ -20,7 +20,12 @@ RECORD = "product.json"
 
 
 def product_class(kind: str) -> Any:
-    """The class of a kind of product: `synthetic_set` -> `products.synthetic_set.SyntheticSet`."""
+    """The class of a kind of product: `synthetic_set` -> `products.synthetic_set.SyntheticSet`.
+
+    KeyError for something that is no kind.
+    """
+    if not (Path(__file__).parent / f"{kind}.py").is_file() or not kind.isidentifier():
+        raise KeyError(kind)
     module = import_module(f"distill_bench.products.{kind}")
     return getattr(module, kind.title().replace("_", ""))
 
@@ -37,35 +42,40 @@ def load_product(path: Path | str, device: torch.device | str = "cpu") -> Any:
     A `SyntheticSet` or `ReducedMixtures`, its tensors on `device`. UserError, one line, for a file that is
     missing, damaged, or no product of this layout.
     """
-    file = _file_of(Path(path))
+    file, digest = _file_of(Path(path).resolve())
     try:
         about = read_header(file)["about"]
-        if about.get("schema") != SCHEMA or "kind" not in about:
-            raise UserError(f"{file}: no product of this version (its header: {', '.join(about)})")
-        return product_class(about["kind"]).from_tensors(load_tensors(file), torch.device(device))
+        if not isinstance(about, dict) or about.get("schema") != SCHEMA or "kind" not in about:
+            raise UserError(f"{file}: no product of this version")
+        return product_class(about["kind"]).from_tensors(
+            load_tensors(file, digest=digest), torch.device(device)
+        )
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such product") from None
     except Damaged as damage:
         raise UserError(f"{damage}; was it made by an earlier version?") from None
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise UserError(f"{file}: no whole product of this version") from None
 
 
-def _file_of(path: Path) -> Path:
-    """The product's file, by the record in its folder."""
+def _file_of(path: Path) -> tuple[Path, str | None]:
+    """The product's file, and the digest that the record beside it, if there is one, says."""
     if path.is_file():
-        return path
+        return path, None
     if (path / "result.json").is_file() and not (path / RECORD).is_file():
-        content = _record(path / "result.json")
-        product = content.get("product")
+        product = _record(path / "result.json").get("product")
         if not isinstance(product, dict):
             raise UserError(f"{path}: a run of an earlier layout, whose product stands in it; run it again")
-        path = path.parent.parent / "products" / str(product["id"])
+        path = (path / str(product.get("path", ""))).resolve()
     if not path.is_dir():
         raise UserError(
             f"{path}: there is no such product; want its file, its folder, or the folder of a run"
         )
     if not (path / RECORD).is_file():
         raise UserError(f"{path}: holds no {RECORD}, so no whole product")
-    return path / str(_record(path / RECORD)["file"])
+    record = _record(path / RECORD)
+    name = Path(str(record.get("file", ""))).name
+    return path / (name or "no file is named"), str(record.get("digest"))
 
 
 def _record(file: Path) -> dict[str, Any]:

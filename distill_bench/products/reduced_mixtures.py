@@ -39,7 +39,7 @@ class ReducedMixtures:
         }
 
     @classmethod
-    def from_tensors(cls, tree: Mapping[str, Any], device: torch.device) -> ReducedMixtures:  # noqa: ARG003 (CPU)
+    def from_tensors(cls, tree: Mapping[str, Any], device: torch.device) -> ReducedMixtures:  # noqa: ARG003
         """The product of such a tree."""
         rows = zip(tree["reduced"], tree["merges"], tree["dropped"], strict=True)
         reductions = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ import torch
 from distill_bench import data
 from distill_bench.context import Context
 from distill_bench.contract import ProductSpec
+from distill_bench.data.locate import Layout, locate
 from distill_bench.device import choose_device
+from distill_bench.files import stamp
 from distill_bench.groups import plain
 from distill_bench.interrupt import Interrupt
 from distill_bench.planning import Options, ProductPlan
@@ -23,7 +26,24 @@ from distill_bench.tracking import Tracker, WandbMirror
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "data_stamp"]
+
+_MANY = 20_000  # files that are looked at in a moment
+
+
+def data_stamp(plan: ProductPlan, options: Options) -> str:
+    """A stamp of the data set's files where they lie; empty if there are none, or too many for a quick look.
+
+    A finished run whose data have another stamp is looked at again: their fingerprint then tells.
+    """
+    config = plan.groups.get("dataset")
+    if config is None:
+        return ""
+    location = locate(config, Path(options.data_root))
+    if location.layout in (Layout.bundled, Layout.absent):
+        return ""
+    few = sum(1 for _ in islice(location.path.rglob("*"), _MANY)) < _MANY
+    return stamp(location.path) if few else ""
 
 
 @dataclass(kw_only=True)

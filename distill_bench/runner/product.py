@@ -14,7 +14,7 @@ from distill_bench.metrics import Measure
 from distill_bench.planning import ProductPlan
 from distill_bench.products.files import load_product, save_product
 from distill_bench.provenance import Clock, environment
-from distill_bench.runner.machine import Machine
+from distill_bench.runner.machine import Machine, data_stamp
 from distill_bench.runner.reading import named
 from distill_bench.store import Folder
 
@@ -96,6 +96,7 @@ def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
         "paper": plan.info.paper,
         "seed": plan.seed,
         "data_fingerprint": machine.known_fingerprint(plan),
+        "data_stamp": data_stamp(plan, machine.options),
         "measures": [measure.as_dict() for measure in product.measures],
         "artifacts": artifacts,
         "provenance": facts,

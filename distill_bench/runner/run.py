@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
@@ -20,7 +21,7 @@ from distill_bench.products.files import RECORD
 from distill_bench.provenance import Clock, environment
 from distill_bench.reporting.results import parse_result
 from distill_bench.reporting.schema import SCHEMA
-from distill_bench.runner.machine import Machine
+from distill_bench.runner.machine import Machine, data_stamp
 from distill_bench.runner.product import Stored, obtain, whole_record
 from distill_bench.runner.reading import named
 from distill_bench.store import Folder, say
@@ -38,7 +39,9 @@ def finished(plan: Plan) -> dict[str, Any] | None:
         record = whole_record(Folder(Path(plan.options.products_root), plan.product.product_id, RECORD))
     except Damaged:
         return None  # `execute` names it
-    return result if result and record and result["product"]["digest"] == record["digest"] else None
+    if not result or not record or result["product"]["digest"] != record["digest"]:
+        return None
+    return result if record.get("data_stamp", "") == data_stamp(plan.product, plan.options) else None
 
 
 def execute(plan: Plan, interrupt: Interrupt) -> dict[str, Any]:
@@ -51,7 +54,8 @@ def execute(plan: Plan, interrupt: Interrupt) -> dict[str, Any]:
     with folder.held(f"run {plan.run_id}"):
         if plan.options.force and not folder.forced():
             _begin_anew(machine.product_folder(plan.product))
-        folder.begin(anew=plan.options.force)
+        if plan.options.force:
+            folder.begin(anew=True)
         machine.mirror = _mirror(plan, folder)
         _warn_of_a_cpu(plan, machine.device)
         if "dataset" in plan.product.groups:
@@ -65,6 +69,7 @@ def execute(plan: Plan, interrupt: Interrupt) -> dict[str, Any]:
 
 def _measure(machine: Machine, plan: Plan, stored: Stored, folder: Folder) -> dict[str, Any]:
     clock, task = Clock(), task_module(plan.product.info.task)
+    folder.begin()
     about = {"run": plan.run_id, "product": stored.digest}
     owner, groups = f"task {plan.product.info.task}", plan.measured_with
     context = machine.context(
@@ -111,6 +116,7 @@ def _result(
         "product": {
             "id": plan.product.product_id,
             "digest": stored.digest,
+            "path": os.path.relpath(stored.folder.path, _run_folder(plan).path),
             "artifacts": stored.record["artifacts"],
         },
         "measures": [measure.as_dict() for measure in measures],

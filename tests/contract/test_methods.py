@@ -121,7 +121,7 @@ def test_a_smoke_run_gives_a_valid_product_and_a_valid_result(
     for file in result["product"]["artifacts"].values():
         assert (made / file).stat().st_size > 0
     for place in (folder, made):
-        assert not (place / "work").exists()
+        assert not (place / "unfinished").exists()
         assert not list(place.glob("*checkpoint*"))
     assert {"command", "device", "python", "torch", "commit", "seconds"} <= set(result["provenance"])
     assert str(tmp_path) not in json.dumps(result)

@@ -68,7 +68,8 @@ def test_the_distance_to_the_mode_falls_with_the_pull(sampler: Sampler) -> None:
 
 
 def test_a_whole_pull_puts_the_mode_in_the_place_of_the_prediction() -> None:
-    assert ModeGuidance(MODES, 1.0, 0.5)(step_at(0)).flatten().tolist() == [2.0, -1.5]  # type: ignore[union-attr]
+    pulled = ModeGuidance(MODES, 1.0, 0.5)(step_at(0))
+    assert pulled is not None and pulled.flatten().tolist() == [2.0, -1.5]
 
 
 def test_the_published_stop_pulls_in_the_steps_with_more_than_25_of_50_left() -> None:

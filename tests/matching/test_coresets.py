@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def kcenter_by_definition(z: torch.Tensor, count: int) -> list[int]:
     [(herding, herding_by_definition), (greedy_kcenter, kcenter_by_definition)],
     ids=["herding", "kcenter"],
 )
-def test_selection_over_all_classes_equals_the_definition_class_by_class(select, reference) -> None:  # type: ignore[no-untyped-def]
+def test_selection_over_all_classes_equals_the_definition_class_by_class(select: Any, reference: Any) -> None:
     features, valid = classes()
     picks = select(features, valid, 5)
     for k in range(3):

@@ -50,8 +50,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]
 
 
 MOMENTS = {
-    "in the distillation": ("products/*/work/checkpoint-distil.safetensors", 0.1),
-    "in the evaluation": ("runs/*/work/checkpoint-train*.safetensors", 0.05),
+    "in the distillation": ("products/*/unfinished/checkpoint-distil.safetensors", 0.1),
+    "in the evaluation": ("runs/*/unfinished/checkpoint-train*.safetensors", 0.05),
 }
 
 
@@ -76,7 +76,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(
     tmp_path: Path, uninterrupted: dict[str, object], word: str
 ) -> None:
     process = start(tmp_path, word)
-    wait_for(tmp_path, "products/*/work/checkpoint-distil.safetensors", process)
+    wait_for(tmp_path, "products/*/unfinished/checkpoint-distil.safetensors", process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130

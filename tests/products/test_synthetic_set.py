@@ -112,6 +112,20 @@ def text(root: Path) -> Path:
     return root / "t.txt"
 
 
+def wrong_record(content: str) -> Callable[[Path], Path]:
+    def make(root: Path) -> Path:
+        save_product(root / "s.safetensors", "synthetic_set", make_set(transforms()["normalised"]), {})
+        (root / "product.json").write_text(content)
+        return root
+
+    return make
+
+
+def wrong_kind(root: Path) -> Path:
+    save_tensors(root / "k.safetensors", {"x": torch.zeros(2)}, {"schema": 1, "kind": "os"})
+    return root / "k.safetensors"
+
+
 @pytest.mark.parametrize(
     ("make", "line"),
     [
@@ -122,8 +136,24 @@ def text(root: Path) -> Path:
         (text, "not a whole file of this program"),
         (lambda root: root / "nothing", "there is no such product"),
         (lambda root: root, r"holds no product\.json"),
+        (wrong_kind, "no whole product of this version"),
+        (wrong_record("{}"), "there is no such product"),
+        (wrong_record('{"file": "/etc/hosts", "digest": "x"}'), "there is no such product"),
+        (wrong_record('{"file": "s.safetensors", "digest": "of another"}'), "not what was written here"),
     ],
-    ids=["earlier layout", "foreign", "another kind", "cut", "text", "nothing", "a folder"],
+    ids=[
+        "earlier layout",
+        "foreign",
+        "another kind",
+        "cut",
+        "text",
+        "nothing",
+        "a folder",
+        "a kind",
+        "{}",
+        "outside",
+        "another",
+    ],
 )
 def test_what_is_no_product_is_one_clear_line(
     tmp_path: Path, make: Callable[[Path], Path], line: str

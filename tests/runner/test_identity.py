@@ -113,3 +113,23 @@ def test_other_weights_at_one_place_are_another_product_and_their_place_is_none(
 def test_how_many_images_are_drawn_together_is_no_part_of_a_product(plan: MakePlan) -> None:
     ids = {plan("method=diffusion", f"generator.sampling_batch={n}").product.product_id for n in (32, 64)}
     assert len(ids) == 1
+
+
+def test_given_weights_are_a_setting_by_their_content(plan: MakePlan, tmp_path: Path) -> None:
+    """Rows of two files of weights once overwrote each other."""
+    settings = []
+    for name in ("a", "bb"):
+        (tmp_path / name).write_text(name)
+        settings.append(plan("method=diffusion", f"generator.path={tmp_path / name}").settings)
+    assert settings[0] != settings[1]
+    assert all(set(found) == {"generator.path"} for found in settings)
+
+
+def test_a_size_given_by_its_number_has_the_cell_of_that_size(plan: MakePlan) -> None:
+    """`ipc.images_per_class=50` once had a paper's settings for 10 images, unmarked."""
+    words = ("method=mtt", "dataset=cifar10")
+    same = [plan(*words, word).product.product_id for word in ("ipc=50", "ipc.images_per_class=50")]
+    assert same[0] == same[1]
+    other = plan(*words, "ipc.images_per_class=7")
+    assert not other.product.groups["dataset"].zca  # which the cell of 10 images has
+    assert other.settings == {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 import distill_bench
 from distill_bench import catalogue
+from distill_bench.data.sources import IMAGENETTE
 from distill_bench.errors import UserError
 from distill_bench.interrupt import Interrupt
 from distill_bench.planning import Plan
@@ -236,7 +237,7 @@ def test_a_forced_run_that_was_stopped_goes_on(tmp_path: Path, makings: list[str
     forced = make_plan(*words, "force=true", roots=tmp_path)
     with pytest.raises(Interrupted):
         execute(forced, stopped)
-    (checkpoint,) = tmp_path.glob("products/*/work/checkpoint-distil.safetensors")
+    (checkpoint,) = tmp_path.glob("products/*/unfinished/checkpoint-distil.safetensors")
     before = checkpoint.stat().st_mtime_ns
     with pytest.raises(Interrupted):
         execute(forced, stopped)
@@ -249,14 +250,14 @@ def test_a_forced_run_that_was_stopped_goes_on(tmp_path: Path, makings: list[str
     assert makings == ["dm"] * 3
 
 
-def images_in(folder: Path, colour: int) -> None:
+def images_in(folder: Path, colour: int, classes: Sequence[str] = ("0", "1")) -> None:
+    """Six grey images a class, all files of one size; the colour changes them."""
     from PIL import Image
 
-    for k in range(2):
-        (folder / str(k)).mkdir(parents=True, exist_ok=True)
+    for k, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(6):
-            value = (40 * i + 90 * k + colour) % 256
-            Image.new("L", (8, 8), value).save(folder / str(k) / f"{i}.bmp")  # all of one size
+            Image.new("L", (8, 8), (40 * i + 90 * k + colour) % 256).save(folder / name / f"{i}.bmp")
 
 
 def test_changed_images_are_another_product_and_no_finished_run(tmp_path: Path, run_cell: RunCell) -> None:
@@ -308,3 +309,55 @@ def test_undeclared_groups_and_products_are_errors_of_the_method(context: Callab
 
     with pytest.raises(RuntimeError, match="asks for the group generator, but declares: dataset, ipc"):
         context("method=random").group(GeneratorConfig)
+
+
+def test_a_file_beside_the_images_changes_nothing(tmp_path: Path, plan: Callable[..., Plan]) -> None:
+    images_in(tmp_path / "mine", 0)
+    words = ("method=random", "dataset=imagefolder", f"dataset.folder={tmp_path / 'mine'}", "ipc=1")
+    before = plan(*words).product.product_id
+    (tmp_path / "mine" / "README.txt").write_text("holiday")
+    (tmp_path / "mine" / "0" / ".hidden.bmp").write_text("x")
+    assert plan(*words).product.product_id == before
+
+
+def test_a_stop_while_a_making_is_finished_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan("method=dm", *WORDS, "checkpoint_seconds=0", roots=tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "product.json")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("distill_bench.store.write_json", full)
+        with pytest.raises(OSError, match="No space"):
+            execute(plan, Interrupt())
+    assert list(tmp_path.glob("products/*/unfinished/checkpoint-distil.safetensors"))
+    monkeypatch.setattr(
+        "distill_bench.models.reinitialise", full
+    )  # no step of the distillation is taken again
+    with pytest.raises(OSError, match="No space"):
+        execute(plan, Interrupt())
+    assert list(tmp_path.glob("products/*/product.json"))  # it went on to the evaluation
+
+
+def test_a_finished_run_whose_data_changed_is_looked_at_again(tmp_path: Path) -> None:
+    wnids = list(IMAGENETTE)
+    images_in(tmp_path / "data" / "imagenette2" / "train", 0, wnids)
+    images_in(tmp_path / "data" / "imagenette2" / "val", 3, wnids)
+    words = ["method=random", "dataset=imagenette", f"data_root={tmp_path / 'data'}", "dataset.resolution=8"]
+    words += [
+        "dataset.smallest_class=0",
+        "dataset.num_classes=0",
+        "ipc=1",
+        "profile=smoke",
+        "protocol.epochs=1",
+    ]
+    plan = make_plan(*words, roots=tmp_path)
+    result = execute(plan, Interrupt())
+    assert finished(plan) == result
+    images_in(tmp_path / "data" / "imagenette2" / "train", 9, wnids)
+    assert finished(plan) is None
+    again = execute(plan, Interrupt())
+    assert again["provenance"]["data_fingerprint"] != result["provenance"]["data_fingerprint"]
+    assert finished(plan) == again

@@ -46,7 +46,7 @@ def test_every_command_can_be_planned(command: str, plan: Callable[..., Plan], t
     place = {"generator.path=DIR": f"generator.path={tmp_path}"}
     words = [place.get(word, word) for word in shlex.split(command)]
     words = [word.replace("/path/to", str(tmp_path)) for word in single(words)]
-    plan(*words)
+    assert plan(*words).run_id
 
 
 def test_every_table_is_an_experiment() -> None:

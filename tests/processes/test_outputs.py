@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,10 +18,10 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 WORDS = ["method=random", "dataset=digits", "ipc=1", "profile=smoke", "protocol.epochs=1"]
 
 
-def run(roots: Path, *words: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+def run(roots: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     line = [sys.executable, str(REPOSITORY / "run.py"), *WORDS, *words]
-    environment = {**command_environment(roots), **dict(options.pop("env", {}))}  # type: ignore[call-overload]
-    return subprocess.run(line, cwd=roots, env=environment, check=False, **options)  # type: ignore[call-overload]
+    environment = {**command_environment(roots), **options.pop("env", {})}
+    return subprocess.run(line, cwd=roots, env=environment, check=False, **options)
 
 
 @pytest.mark.parametrize("place", ["products", "runs"])

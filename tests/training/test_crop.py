@@ -75,7 +75,8 @@ def test_jitter_in_one_pass_equals_its_three_steps_in_their_order(order: int) ->
     x = images(3).double()
     factors = torch.tensor([[0.7, 1.3, 0.6], [1.4, 0.8, 1.2], [1.0, 1.0, 1.0]], dtype=torch.float64)
     found = crop.jitter(x, factors, torch.full((3,), (order + 0.5) / 6, dtype=torch.float64))
-    grey = lambda y: (y * torch.tensor(crop.GREY, dtype=torch.float64).view(3, 1, 1)).sum(1, keepdim=True)  # noqa: E731
+    weights = torch.tensor(crop.GREY, dtype=torch.float64).view(3, 1, 1)
+    grey = lambda y: (y * weights).sum(1, keepdim=True)  # noqa: E731
     for kind in list(itertools.permutations(range(3)))[order]:
         f = factors[:, kind].view(-1, 1, 1, 1)
         base = [torch.zeros_like(x), grey(x).mean((2, 3), keepdim=True), grey(x)][kind]

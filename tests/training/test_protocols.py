@@ -196,7 +196,8 @@ def train(
         replace(protocol(name), **SMALL[name], batching=batching, best=best, readings=3), 2, 10
     )
     data = Patterns()
-    build = lambda: models.build(StudentConfig(width=8, norm=norm), channels=3, num_classes=10, resolution=8)  # noqa: E731
+    config, shape = StudentConfig(width=8, norm=norm), {"channels": 3, "num_classes": 10, "resolution": 8}
+    build = lambda: models.build(config, **shape)  # noqa: E731
     teacher = training.initialise(build(), [9]).eval().requires_grad_(False) if name == "rded_soft" else None
     return training.train_students(
         build,

@@ -127,8 +127,8 @@ def gradient(cfg: Config) -> tuple[Tensor, Tensor]:
     """Of the loss, with respect to generated embeddings and logits."""
     z, o = units(1)[0].clone().requires_grad_(), logits(1).requires_grad_()
     loss = d2m.objective((units(0)[:1], logits(0)), ([z], o), cfg)["loss"]
-    found = torch.autograd.grad(loss, (z, o), allow_unused=True)
-    return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, (z, o), strict=True))  # type: ignore
+    of_z, of_o = torch.autograd.grad(loss, (z, o), allow_unused=True)
+    return torch.zeros_like(z) if of_z is None else of_z, torch.zeros_like(o) if of_o is None else of_o
 
 
 def test_a_weight_of_0_removes_its_term_and_the_weights_are_linear() -> None:
@@ -145,13 +145,15 @@ def test_a_weight_of_0_removes_its_term_and_the_weights_are_linear() -> None:
 def test_embeddings_are_channel_attention_that_ignores_scale_and_place_but_for_the_last_layer() -> None:
     draws = torch.Generator().manual_seed(0)
     maps = [torch.randn(4, 6, 5, 5, generator=draws).relu() for _ in range(3)]
-    before = d2m.embeddings(SimpleNamespace(maps=maps, embedding=maps[2].flatten(1)), 4.0)  # type: ignore[arg-type]
+    features: Any = SimpleNamespace(maps=maps, embedding=maps[2].flatten(1))
+    before = d2m.embeddings(features, 4.0)
     assert [z.shape for z in before] == [(4, 6), (4, 6), (4, 150)]
     for z in before:
         torch.testing.assert_close(z.norm(dim=1), torch.ones(4))
     place = torch.randperm(25, generator=draws)
     moved = [50 * m.flatten(2)[:, :, place].unflatten(2, (5, 5)) for m in maps]
-    after = d2m.embeddings(SimpleNamespace(maps=moved, embedding=moved[2].flatten(1)), 4.0)  # type: ignore[arg-type]
+    features = SimpleNamespace(maps=moved, embedding=moved[2].flatten(1))
+    after = d2m.embeddings(features, 4.0)
     torch.testing.assert_close(after[:2], before[:2])
     assert not torch.allclose(after[2], before[2])
 

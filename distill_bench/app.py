@@ -25,10 +25,10 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line `argv` (this process's own, if None); leaves through `SystemExit` on any error."""
-    from distill_bench.overrides import check_choices, explain, open_mappings, plain_sizes, quote_numbers
+    from distill_bench.overrides import check_choices, explain, plain_words
 
     _forgive_outputs()
-    words = open_mappings(quote_numbers(plain_sizes(sys.argv[1:] if argv is None else argv)))
+    words = plain_words(sys.argv[1:] if argv is None else argv)
     try:
         check_choices(words)
         if "--help" in words or "-h" in words:
@@ -43,6 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from distill_bench.planning import register_options
+
+    register_options()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the line below is ours
     sys.argv = [sys.argv[0], *words]
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)

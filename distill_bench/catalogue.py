@@ -9,6 +9,7 @@ from types import ModuleType
 from distill_bench.errors import UserError, closest
 
 __all__ = [
+    "borrowed_options",
     "conf_dir",
     "group_options",
     "method_files",
@@ -35,11 +36,23 @@ def reference_dir() -> Path:
 def group_options(group: str) -> list[str]:
     """The options of a config group, smallest number first; empty for something that is not a group.
 
-    An option in a subfolder is named with it: ``datadam/repo``.
+    An option in a subfolder is named with it: ``datadam/repo``. Options that need no file of their own (see
+    `borrowed_options`) are among them.
     """
     folder = conf_dir() / group
     names = [file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")]
+    names += borrowed_options(group)
     return sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+
+
+def borrowed_options(group: str) -> list[str]:
+    """Options of a group that follow from others: teachers are networks of `student=`, training sets are what
+    methods of dataset distillation make."""
+    if group == "teacher":
+        return [file.stem for file in sorted((conf_dir() / "student").glob("*.yaml"))]
+    if group == "trainset":
+        return [file.stem for file in sorted((_PACKAGE / "methods/dataset_distillation").glob("[!_]*.py"))]
+    return []
 
 
 def method_files() -> dict[str, str]:

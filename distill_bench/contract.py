@@ -13,7 +13,9 @@ A task is a module `distill_bench/tasks/<task>.py` with
 * `MEASURED_WITH`: the groups that measuring uses;
 * `TABLE`: the axes of its tables, each with the word of a group's `label` that stands on it;
 * `SMOKE`: the words of a run of seconds;
-* `measure(ctx, product) -> Outcome`, and `check(ctx)` for what must be refused before the product is made.
+* `measure(ctx, product) -> Outcome`, and `check(ctx)` for what must be refused before the product is made;
+* `MEASURED_WHEN`, if it needs further groups for some settings alone: by group, whether the others need it;
+* `NAMED`, the words of its axes that stand in the names of its products, if they are not the usual ones.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill_bench.metrics import Measure
+from distill_bench.spec import ProductSpec
 
 __all__ = ["MethodInfo", "Outcome", "ProductSpec"]
 
@@ -42,19 +45,6 @@ class MethodInfo:
     def groups_for(self, config: Any) -> tuple[str, ...]:
         """The groups on which the product of `config` depends."""
         return (*self.uses, *(group for group, needs in self.uses_when.items() if needs(config)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProductSpec:
-    """A product that another one is made from: a method, and what differs from the asking run's own config.
-
-    `settings` are fields of the method's Config; `groups` are fields of other groups, by group. Everything
-    else is as the asking run has it.
-    """
-
-    method: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

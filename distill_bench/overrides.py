@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from distill_bench.catalogue import conf_dir, group_options
 from distill_bench.errors import UserError, closest
@@ -11,17 +12,26 @@ from distill_bench.errors import UserError, closest
 __all__ = [
     "check_choices",
     "explain",
+    "given_products",
     "groups",
     "open_mappings",
+    "plain_words",
     "plain_sizes",
     "quote_numbers",
     "without_places",
 ]
 
+PRODUCT_GROUPS = ("teacher", "trainset")  # whose options are products of others
+
 _IPC = re.compile(r"^(?P<key>ipc)=(?P<sizes>\d+(,\d+)*)$")
 _SIZE = re.compile(r"^ipc\.images_per_class=(?P<sizes>\d+(,\d+)*)$")
 _WITHIN = re.compile(r"^(?P<group>[a-z_]+)\.(?P<field>[a-z_]+)(\.[\w.]+=|=\{)")
 _CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w./'\"-]+(,[\w./'\"-]+)*)$")
+
+
+def plain_words(argv: Sequence[str]) -> list[str]:
+    """The words of a user as Hydra takes them."""
+    return open_mappings(quote_numbers(plain_sizes(given_products(list(argv)))))
 
 
 def quote_numbers(argv: list[str]) -> list[str]:
@@ -47,6 +57,28 @@ def plain_sizes(argv: list[str]) -> list[str]:
     if set(sizes.split(",")) <= options:
         return [*rest, f"ipc={sizes}"]
     return [*rest, f"ipc.images_per_class={sizes}", "cell=none"]
+
+
+def given_products(argv: list[str]) -> list[str]:
+    """`teacher=runs/<id>` becomes `teacher=given teacher.source=runs/<id>`, and so does `trainset=`: a value
+    that is no option and looks like a path, or lies there, is the place of a product."""
+    words = []
+    for word in argv:
+        group, equals, value = word.partition("=")
+        if not equals or group not in PRODUCT_GROUPS or set(value.split(",")) <= set(group_options(group)):
+            words.append(word)
+            continue
+        places = [place.strip("'\"") for place in value.split(",")]
+        if all(_is_place(place) for place in places):
+            quoted = ",".join("'" + place.replace("'", "\\'") + "'" for place in places)
+            words += [f"{group}=given", f"{group}.source={quoted}"]
+        else:
+            words.append(word)
+    return words
+
+
+def _is_place(text: str) -> bool:
+    return bool(text) and ("/" in text or text.endswith(".safetensors") or Path(text).exists())
 
 
 def open_mappings(argv: list[str]) -> list[str]:

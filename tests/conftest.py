@@ -21,7 +21,7 @@ import pytest
 from distill_bench import deferred
 from distill_bench.context import Context
 from distill_bench.interrupt import Interrupt
-from distill_bench.overrides import open_mappings, plain_sizes, quote_numbers
+from distill_bench.overrides import plain_words
 from distill_bench.planning import Plan, compose, plan_run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ def _no_wandb_account(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_plan(*words: str, roots: Path) -> Plan:
     """The plan of one run, with all its folders under `roots`."""
     folders = [f"{name}_root={roots / name}" for name in ("products", "runs", "cache", "results")]
-    composition = compose(open_mappings(quote_numbers(plain_sizes([*words, *folders]))))
+    composition = compose(plain_words([*words, *folders]))
     return plan_run(composition.config, composition.choices, composition.words)
 
 

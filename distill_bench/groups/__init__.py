@@ -19,7 +19,9 @@ from distill_bench.groups.mixture import MixtureConfig, MixtureKind
 from distill_bench.groups.profile import ProfileConfig
 from distill_bench.groups.protocol import Augmentation, Batching, Labels, Optimiser, ProtocolConfig, Schedule
 from distill_bench.groups.student import Norm, Pooling, StudentConfig
+from distill_bench.groups.teacher import TeacherConfig
 from distill_bench.groups.tracker import TrackerConfig
+from distill_bench.groups.trainset import TrainsetConfig
 
 __all__ = [
     "GROUPS",
@@ -42,7 +44,9 @@ __all__ = [
     "Schedule",
     "Statistics",
     "StudentConfig",
+    "TeacherConfig",
     "TrackerConfig",
+    "TrainsetConfig",
     "Variance",
     "plain",
 ]

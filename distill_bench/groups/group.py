@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, ClassVar
 
+from distill_bench.spec import ProductSpec
+
 __all__ = ["Group", "plain"]
 
 
@@ -32,6 +34,10 @@ class Group:
     def unused(self) -> frozenset[str]:
         """Fields that the chosen option does not use: giving one is an error."""
         return frozenset()
+
+    def specs(self) -> tuple[ProductSpec, ...]:
+        """The products of others that this group stands for."""
+        return ()
 
     def label(self, choice: str) -> dict[str, Any]:  # noqa: ARG002 (most groups stand on no axis)
         """The words of this group on a table's axes, by the name of the axis; `choice` is the option's

@@ -3,6 +3,7 @@ estimator."""
 
 from distill_bench.information.audit import measure
 from distill_bench.information.estimator import Estimator, EstimatorTraining, train_estimator
+from distill_bench.information.given import given_estimator
 from distill_bench.information.measures import (
     centroids,
     cmi,
@@ -20,6 +21,7 @@ __all__ = [
     "centroids",
     "cmi",
     "divergence",
+    "given_estimator",
     "log_likelihood",
     "measure",
     "ncmi",

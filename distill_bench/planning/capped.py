@@ -25,6 +25,7 @@ def capped_nodes(
     method, bounds = method_node(config)
     nodes = {"method": method, **{name: _plain(config[name]) for name in names}}
     caps = {**profile.caps, "method": bounds.get(profile.name, {})}
+    caps["teacher"] = {**caps.get("student", {}), **caps.get("teacher", {})}  # a teacher is such a network
     return {name: _capped(node, caps.get(name, {}), name, by_hand) for name, node in nodes.items()}
 
 

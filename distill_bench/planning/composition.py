@@ -11,10 +11,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill_bench.catalogue import conf_dir
+from distill_bench.catalogue import borrowed_options, conf_dir
 from distill_bench.groups import GROUPS
 
-__all__ = ["Composition", "compose", "given_values"]
+__all__ = ["Composition", "compose", "given_values", "register_options"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def _composed(words: tuple[str, ...]) -> Composition:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    register_options()
     running = GlobalHydra.instance().is_initialized()
     folder = str(conf_dir())
     with nullcontext() if running else initialize_config_dir(version_base="1.3", config_dir=folder):
@@ -53,6 +54,24 @@ def _composed(words: tuple[str, ...]) -> Composition:
     choices = dict(config.hydra.runtime.choices)
     plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     return Composition(plain, choices, words)
+
+
+@cache
+def register_options() -> None:
+    """Tell Hydra of the options that have no file of their own (`catalogue.borrowed_options`), once a
+    process."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for option in borrowed_options("teacher"):
+        network = OmegaConf.load(conf_dir() / "student" / f"{option}.yaml")
+        node = OmegaConf.merge(OmegaConf.load(conf_dir() / "teacher" / "none.yaml"), network)
+        store.store(group="teacher", name=option, node=node)
+    for option in borrowed_options("trainset"):
+        node = OmegaConf.merge(
+            OmegaConf.load(conf_dir() / "trainset" / "full.yaml"), {"name": option, "method": option}
+        )
+        store.store(group="trainset", name=option, node=node)
 
 
 def given_values(words: Sequence[str]) -> dict[str, Any]:

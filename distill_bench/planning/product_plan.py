@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -15,20 +15,32 @@ from omegaconf import DictConfig, OmegaConf
 from distill_bench.catalogue import group_options, method_module, task_module
 from distill_bench.contract import MethodInfo, ProductSpec
 from distill_bench.errors import UserError, require
-from distill_bench.groups import GROUPS, plain
+from distill_bench.groups import GROUPS, DatasetConfig, plain
 from distill_bench.planning.capped import capped_nodes
 from distill_bench.planning.composition import Composition, compose
+from distill_bench.planning.given import GivenProduct, plan_given, refuse_other_images
 from distill_bench.planning.inputs import input_stamps
 from distill_bench.planning.typed import typed
 from distill_bench.store import content_key
 
-__all__ = ["ProductPlan", "default_composition", "labels_of", "plan_product", "typed_groups"]
+__all__ = [
+    "Parts",
+    "ProductPlan",
+    "default_composition",
+    "labels_of",
+    "measured_groups",
+    "plan_parts",
+    "plan_product",
+    "typed_groups",
+]
 
 INHERITED = (
     "dataset",
     "student",
     "protocol",
     "mixture",
+    "recipe",
+    "teacher",
     "profile",
 )  # options that a part shares with its asker
 
@@ -46,7 +58,7 @@ class ProductPlan:
     profile: str
     seed: int
     inputs: Mapping[str, str]  # stamps of the user's own files
-    parts: tuple[tuple[ProductSpec, ProductPlan], ...]
+    parts: Parts
 
     @property
     def info(self) -> MethodInfo:
@@ -63,12 +75,13 @@ class ProductPlan:
     @property
     def product_id(self) -> str:
         """Names the product: readable choices, and a hash of the identity."""
+        shown = getattr(task_module(self.info.task), "NAMED", _SHOWN)
         words = [
             f"ipc{self.labels[key]}" if key == "ipc" else str(self.labels[key])
-            for key in _SHOWN
+            for key in shown
             if key in self.labels
         ]
-        readable = [re.sub(r"[^\w.-]", "-", word) for word in (self.name, *words)]
+        readable = [re.sub(r"[^\w.-]+", "-", word).strip("-") for word in (self.name, *words)]
         return "_".join([*readable, f"seed{self.seed}", content_key(self.identity)[:10]])
 
     @property
@@ -79,15 +92,26 @@ class ProductPlan:
     @property
     def _cell(self) -> dict[str, Any]:
         own = {key: value for key, value in plain(self.config).items() if key not in _places(self.config)}
-        groups = {name: self.groups[name].product_identity() for name in self.uses}
+        identities = {name: self.groups[name].product_identity() for name in self.uses}
+        groups = {name: identity for name, identity in identities.items() if identity}
         return {"method": own, **groups, "revision": self.info.revision, "inputs": dict(self.inputs)}
 
     @property
     def reachable(self) -> frozenset[str]:
         """Every group that can change the product: its own, and those of the products it is made from."""
-        declared = {*self.info.uses, *self.info.uses_when, *task_module(self.info.task).MEASURED_WITH}
+        task = task_module(self.info.task)
+        declared = {*self.info.uses, *self.info.uses_when, *task.MEASURED_WITH}
+        declared |= getattr(task, "MEASURED_WHEN", {}).keys()
         return frozenset(declared).union(*(part.reachable for _, part in self.parts))
 
+    @property
+    def in_use(self) -> frozenset[str]:
+        """Every group on which this product, or its measures, do depend with these settings."""
+        return frozenset(self.groups).union(*(part.in_use for _, part in self.parts))
+
+
+Parts = tuple[tuple[ProductSpec, "ProductPlan | GivenProduct"], ...]
+"""What something is made from: how it was asked for, and its plan."""
 
 _SHOWN = ("dataset", "ipc", "mixture")  # words that an id shows
 
@@ -103,11 +127,14 @@ def plan_product(
     name = composition.choices["method"]
     module = method_module(name)
     info: MethodInfo = module.INFO
-    measured = tuple(task_module(info.task).MEASURED_WITH)
-    config, groups = typed_groups(composition, by_hand, (*info.uses, *info.uses_when, *measured))
-    uses = info.groups_for(config)
+    task = task_module(info.task)
+    possible = (*task.MEASURED_WITH, *getattr(task, "MEASURED_WHEN", {}))
+    config, groups = typed_groups(composition, by_hand, (*info.uses, *info.uses_when, *possible))
+    uses, measured = info.groups_for(config), measured_groups(task, groups)
     declared = {key: group for key, group in groups.items() if key in uses or key in measured}
-    specs: Mapping[str, ProductSpec] = module.parts(config, declared) if hasattr(module, "parts") else {}
+    own: Mapping[str, ProductSpec] = module.parts(config, declared) if hasattr(module, "parts") else {}
+    specs = [*own.items(), *((key, spec) for key in uses for spec in groups[key].specs())]
+    _refuse_missing_teacher(name, uses, groups)
     return ProductPlan(
         name=name,
         module=module,
@@ -118,11 +145,30 @@ def plan_product(
         profile=str(composition.config.profile.name),
         seed=seed,
         inputs=input_stamps({"method": config, **{key: groups[key] for key in uses}}, data_root),
-        parts=tuple(
-            (spec, _plan_part(key, spec, composition, by_hand, seed, data_root))
-            for key, spec in specs.items()
-        ),
+        parts=plan_parts(specs, composition, by_hand, seed, data_root),
     )
+
+
+def measured_groups(task: ModuleType, groups: Mapping[str, Any]) -> tuple[str, ...]:
+    """The groups with which the task measures, those that it needs for some settings alone among them."""
+    needs = getattr(task, "MEASURED_WHEN", {})
+    return (*task.MEASURED_WITH, *(name for name, needed in needs.items() if needed(groups)))
+
+
+def plan_parts(
+    specs: Iterable[tuple[str, ProductSpec]],
+    asker: Composition,
+    by_hand: Collection[str],
+    seed: int,
+    data_root: Path,
+) -> Parts:
+    """The plans of the products for which `asker` asks, each by the key that a message shows."""
+    return tuple((spec, _plan_part(key, spec, asker, by_hand, seed, data_root)) for key, spec in specs)
+
+
+def _refuse_missing_teacher(name: str, uses: Collection[str], groups: Mapping[str, Any]) -> None:
+    if "teacher" in uses and not groups["teacher"]:
+        raise UserError(f"teacher=none: method={name} learns from one: teacher=<a network of student=, a path>")
 
 
 def typed_groups(
@@ -135,7 +181,8 @@ def typed_groups(
     config = typed(module.Config, nodes.pop("method"), "method")
     groups = {name: typed(GROUPS[name], node, name) for name, node in nodes.items()}
     for key in by_hand:
-        group, _, field = key.partition(".")
+        group, _, rest = key.partition(".")
+        field = rest.split(".")[0]
         if group in groups and field in groups[group].unused():
             option = composition.choices[group]
             fields = ", ".join(sorted(groups[group].identity().keys() - {"name"})) or "none"
@@ -161,21 +208,28 @@ def default_composition(composition: Composition) -> Composition:
 
 def _plan_part(
     key: str, spec: ProductSpec, asker: Composition, by_hand: Collection[str], seed: int, data_root: Path
-) -> ProductPlan:
+) -> ProductPlan | GivenProduct:
     """The plan of a product that another is made from: composed like a run of its own, then given what the
-    asker's shared groups were given, and what the spec says."""
-    words = [f"method='{spec.method}'", *(f"{g}='{asker.choices[g]}'" for g in INHERITED)]
+    asker's shared groups were given, and what the spec says; or a product that is there."""
+    if spec.path:
+        given = plan_given(key, spec.path, spec.kind)
+        refuse_other_images(key, given, typed(DatasetConfig, asker.config.dataset, "dataset"))
+        return given
+    makes = task_module(method_module(spec.method).INFO.task).PRODUCT  # a UserError for an unknown method
+    require(makes == spec.kind, f"{key}.method", spec.method, f"a method that makes a {spec.kind}")
+    not_asked = {*spec.own, *spec.options}
+    inherited = {g: asker.choices[g] for g in INHERITED if g not in not_asked}
+    words = [f"method='{spec.method}'", *(f"{g}='{o}'" for g, o in {**inherited, **spec.options}.items())]
     spec_groups = {"ipc": {"images_per_class": asker.config.ipc.images_per_class}, **spec.groups}
     words += _ipc_words(int(spec_groups["ipc"]["images_per_class"]))
     default = default_composition(asker)
     own_generator = compose([f"method='{asker.choices['method']}'"]).choices["generator"]
     if asker.choices["generator"] != own_generator:
         words.append(f"generator='{asker.choices['generator']}'")
-    method_module(spec.method)  # a UserError for an unknown one
     require("name" not in spec.settings, f"{key}: name", spec.settings.get("name"), "left to the method")
     composition = compose(words)
     composition = replace(composition, config=copy.deepcopy(composition.config))
-    shared = {name for name in GROUPS if name not in ("ipc", "profile", "tracker")}
+    shared = {name for name in GROUPS if name not in ("ipc", "profile", "tracker", *not_asked)}
     changes = _differences(asker.config, default.config, shared)
     wishes = {f"method.{k}": v for k, v in spec.settings.items()}
     wishes |= {f"{group}.{k}": v for group, fields in spec_groups.items() for k, v in fields.items()}
@@ -183,7 +237,7 @@ def _plan_part(
         OmegaConf.update(composition.config, place, value, force_add=True)
     set_by_hand = {place for place in by_hand if place.split(".")[0] in shared} | wishes.keys()
     try:
-        return plan_product(composition, set_by_hand, seed, data_root)
+        return plan_product(composition, set_by_hand, seed if spec.seed is None else spec.seed, data_root)
     except UserError as error:
         raise UserError(f"{error} (in {key}, a product of method={spec.method})") from None
 

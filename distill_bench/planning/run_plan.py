@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from distill_bench.groups import GROUPS, TrackerConfig
 from distill_bench.overrides import without_places
 from distill_bench.planning.composition import Composition, compose, given_values
 from distill_bench.planning.options import Options
-from distill_bench.planning.product_plan import ProductPlan, default_composition, plan_product, typed_groups
+from distill_bench.planning.product_plan import (
+    Parts,
+    ProductPlan,
+    default_composition,
+    measured_groups,
+    plan_parts,
+    plan_product,
+    typed_groups,
+)
 from distill_bench.planning.settings import settings_between
 from distill_bench.planning.typed import typed
 from distill_bench.store import content_key
@@ -29,6 +37,7 @@ class Plan:
 
     product: ProductPlan
     measured_with: Mapping[str, Any]  # the groups that the task measures with
+    parts: Parts  # the products that it measures with, beside the one it measures
     options: Options
     tracker: TrackerConfig
     axes: dict[str, Any]  # where the run stands in its task's tables
@@ -39,17 +48,25 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that the result depends on beside the product, and the product's id."""
-        measured = {name: group.identity() for name, group in self.measured_with.items()}
-        return {"product": self.product.product_id, **measured, **self._place}
+        made_with = [part.product_id for _, part in self.parts]
+        measured = self._measured(lambda group: group.identity())
+        return {"product": self.product.product_id, **measured, **_if_any(made_with), **self._place}
 
     @property
     def cell_id(self) -> str:
         """Names the run up to its seed, and to measures that touch no other."""
-        measured = {
-            name: {key: value for key, value in group.identity().items() if key not in group.ADDED}
-            for name, group in self.measured_with.items()
-        }
-        return content_key({"product": self.product.cell_id, **measured, **self._place})
+        made_with = [part.cell_id for _, part in self.parts]
+        measured = self._measured(
+            lambda group: {key: value for key, value in group.identity().items() if key not in group.ADDED}
+        )
+        return content_key(
+            {"product": self.product.cell_id, **measured, **_if_any(made_with), **self._place}
+        )
+
+    def _measured(self, identity: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """The identities of the groups, without those on which nothing depends."""
+        identities = {name: identity(group) for name, group in self.measured_with.items()}
+        return {name: own for name, own in identities.items() if own}
 
     @property
     def _place(self) -> dict[str, Any]:
@@ -77,15 +94,19 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], words: Sequence[str
     names = {field.name for field in fields(Options)}
     options: Options = typed(Options, {key: config[key] for key in config if key in names}, "")
     product = plan_product(composition, by_hand, options.seed, Path(options.data_root))
-    _refuse_unused(product, by_hand)
     task = task_module(product.info.task)
+    measured = measured_groups(task, product.groups)
+    wanted = ((name, spec) for name in measured for spec in product.groups[name].specs())
+    parts = plan_parts(wanted, composition, by_hand, options.seed, Path(options.data_root))
+    _refuse_unused(product, parts, by_hand)
     protocol = str(choices["protocol"]) if "protocol" in task.MEASURED_WITH else ""
     plan = Plan(
         product=product,
-        measured_with={name: product.groups[name] for name in task.MEASURED_WITH},
+        measured_with={name: product.groups[name] for name in measured},
+        parts=parts,
         options=options,
         tracker=typed(TrackerConfig, config.tracker, "tracker"),
-        axes={axis: product.labels[word] for axis, word in task.TABLE.items()},
+        axes={axis: product.labels.get(word, "none") for axis, word in task.TABLE.items()},
         protocol=protocol,
         settings=_settings(composition, product, set(task.TABLE.values())),
         command=" ".join(["python run.py", *without_places(words)]),
@@ -126,12 +147,20 @@ def _refuse_names(by_hand: Mapping[str, Any]) -> None:
             )
 
 
-def _refuse_unused(product: ProductPlan, by_hand: Mapping[str, Any]) -> None:
+def _if_any(made_with: list[str]) -> dict[str, Any]:
+    return {"measured_with": made_with} if made_with else {}
+
+
+def _refuse_unused(product: ProductPlan, parts: Parts, by_hand: Mapping[str, Any]) -> None:
+    """UserError for a group that was given and that nothing here depends on."""
+    reachable = product.reachable.union(*(part.reachable for _, part in parts), {"profile", "tracker"})
+    in_use = product.in_use.union(*(part.in_use for _, part in parts), {"profile", "tracker"})
     for key, value in by_hand.items():
         group = key.split(".")[0].split("/")[0]
-        if group in GROUPS and group not in {*product.reachable, "profile", "tracker"}:
-            uses = ", ".join(sorted(product.reachable))
-            raise UserError(f"{key}={value}: method={product.name} does not use {group} (it uses: {uses})")
+        if group not in GROUPS or group in in_use or value == "none":
+            continue
+        reason = "with these settings" if group in reachable else f"(it uses: {', '.join(sorted(in_use))})"
+        raise UserError(f"{key}={value}: method={product.name} does not use {group} {reason}")
 
 
 def _check_ipc(product: ProductPlan) -> None:

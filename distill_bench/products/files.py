@@ -13,7 +13,7 @@ import torch
 from distill_bench.errors import UserError
 from distill_bench.files import Damaged, load_tensors, read_header, save_tensors
 
-__all__ = ["RECORD", "load_product", "product_class", "save_product"]
+__all__ = ["RECORD", "describe", "load_product", "product_class", "save_product"]
 
 SCHEMA = 1
 RECORD = "product.json"
@@ -32,30 +32,46 @@ def product_class(kind: str) -> Any:
 
 def save_product(path: Path, kind: str, product: Any, about: Mapping[str, Any]) -> str:
     """Write the product with what it is and what made it; returns the digest of its content."""
-    return save_tensors(path, product.tensors(), {"schema": SCHEMA, "kind": kind, **about})
+    facts = product.facts()
+    return save_tensors(path, product.tensors(), {"schema": SCHEMA, "kind": kind, "facts": facts, **about})
 
 
-def load_product(path: Path | str, device: torch.device | str = "cpu") -> Any:
+def load_product(
+    path: Path | str, device: torch.device | str = "cpu", digest: str | None = None
+) -> Any:
     """The product in a file, in the folder of a product, or of a run that measured it (``products/`` beside
     ``runs/``).
 
-    A `SyntheticSet` or `ReducedMixtures`, its tensors on `device`. UserError, one line, for a file that is
+    A `SyntheticSet`, a `Classifier` or `ReducedMixtures`, its tensors on `device`. UserError, one line, for a file that is
     missing, damaged, or no product of this layout.
     """
-    file, digest = _file_of(Path(path).resolve())
+    about, found = describe(path)
+    if digest not in (None, found):
+        raise UserError(f"{path}: is another product than when this run was planned")
+    file, _ = _file_of(Path(path).resolve())
     try:
-        about = read_header(file)["about"]
-        if not isinstance(about, dict) or about.get("schema") != SCHEMA or "kind" not in about:
-            raise UserError(f"{file}: no product of this version")
-        return product_class(about["kind"]).from_tensors(
-            load_tensors(file, digest=digest), torch.device(device)
-        )
-    except FileNotFoundError:
-        raise UserError(f"{file}: there is no such product") from None
+        tree = load_tensors(file, digest=found)
+        return product_class(about["kind"]).from_tensors(tree, torch.device(device))
     except Damaged as damage:
         raise UserError(f"{damage}; was it made by an earlier version?") from None
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UserError(f"{file}: no whole product of this version") from None
+
+
+def describe(path: Path | str) -> tuple[dict[str, Any], str]:
+    """What the file of a product says of itself (`kind`, `facts`, what made it), and the digest of its
+    content; places and errors as of `load_product`. The content is not looked at."""
+    file, digest = _file_of(Path(path).resolve())
+    try:
+        header = read_header(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: there is no such product") from None
+    except Damaged as damage:
+        raise UserError(f"{damage}; was it made by an earlier version?") from None
+    about = header["about"]
+    if not isinstance(about, dict) or about.get("schema") != SCHEMA or "kind" not in about:
+        raise UserError(f"{file}: no product of this version")
+    return about, digest or str(header["digest"])
 
 
 def _file_of(path: Path) -> tuple[Path, str | None]:

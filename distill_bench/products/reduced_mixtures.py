@@ -49,6 +49,10 @@ class ReducedMixtures:
         originals = [mixtures.GaussianMixture(**original) for original in tree["originals"]]
         return cls(originals=originals, reductions=reductions, seconds=tree["seconds"])
 
+    def facts(self) -> dict[str, Any]:
+        """What can be known without the content: how many draws, of which dimension."""
+        return {"draws": len(self.originals), "dimension": self.originals[0].dimension}
+
     def draw(self, path: Path) -> None:
         """Write a PNG of the first original and its reduction."""
         from distill_bench.reporting.mixture_figure import draw_mixture

@@ -61,6 +61,15 @@ class SyntheticSet:
         soft = [] if self.soft_labels is None else [self.soft_labels]
         return TensorDataset(self.inputs(), self.labels, *soft)
 
+    def facts(self) -> dict[str, Any]:
+        """What can be known without the content: the numbers of classes and channels, the size in pixels."""
+        return {
+            "classes": len(self.class_names),
+            "channels": self.images.shape[1],
+            "resolution": self.images.shape[-1],
+            "images": len(self),
+        }
+
     def tensors(self) -> dict[str, Any]:
         """Everything but measures and artifacts, as a tree for a file."""
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,14 @@ from distill_bench.catalogue import task_module
 from distill_bench.contract import ProductSpec
 from distill_bench.files import Damaged, load_tensors
 from distill_bench.metrics import Measure
-from distill_bench.planning import ProductPlan
+from distill_bench.planning import GivenProduct, Parts, ProductPlan
 from distill_bench.products.files import load_product, save_product
 from distill_bench.provenance import Clock, environment
 from distill_bench.runner.machine import Machine, data_stamp
 from distill_bench.runner.reading import named
 from distill_bench.store import Folder
 
-__all__ = ["Stored", "obtain", "whole_record"]
+__all__ = ["Stored", "obtain", "part_loader", "whole_record"]
 
 SCHEMA = 1  # of a product's record
 
@@ -65,8 +65,7 @@ def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
     groups = {name: plan.groups[name] for name in plan.uses}
     about = {"product": plan.product_id}
 
-    def part(spec: ProductSpec) -> Any:
-        return obtain(machine, _part(plan, spec)).product
+    part = part_loader(machine, plan.parts, f"method={plan.name}")
 
     if hasattr(task, "check"):
         owner = f"task {plan.info.task}"
@@ -85,7 +84,8 @@ def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
     )
     product.draw(folder.work / picture)
     context.tracker.rewind()
-    artifacts = {"product": file, "picture": picture, **product.artifacts}
+    drawn = {"picture": picture} if (folder.work / picture).exists() else {}
+    artifacts = {"product": file, **drawn, **product.artifacts}
     record = {
         "schema": SCHEMA,
         **what,
@@ -135,10 +135,22 @@ def whole_record(folder: Folder) -> dict[str, Any] | None:
     return record
 
 
-def _part(plan: ProductPlan, spec: ProductSpec) -> ProductPlan:
-    for declared, part in plan.parts:
-        if declared == spec:
-            return part
-    raise RuntimeError(
-        f"method={plan.name} asks for a product of {spec.method} that its `parts` do not declare"
-    )
+def part_loader(machine: Machine, parts: Parts, owner: str) -> Callable[[ProductSpec], Any]:
+    """What gives the products of `parts` to `owner`, made or read when they are asked for, once."""
+    made: dict[int, Any] = {}
+
+    def load(spec: ProductSpec) -> Any:
+        for number, (declared, plan) in enumerate(parts):
+            if declared == spec:
+                if number not in made:
+                    made[number] = _product(machine, plan)
+                return made[number]
+        raise RuntimeError(f"{owner} asks for a product of {spec.method} that it does not declare")
+
+    return load
+
+
+def _product(machine: Machine, plan: ProductPlan | GivenProduct) -> Any:
+    if isinstance(plan, GivenProduct):
+        return load_product(plan.path, machine.device, digest=plan.digest)
+    return obtain(machine, plan).product

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from distill_bench.catalogue import task_module
-from distill_bench.contract import Outcome, ProductSpec
+from distill_bench.contract import Outcome
 from distill_bench.files import Damaged
 from distill_bench.groups import plain
 from distill_bench.interrupt import Interrupt
@@ -22,7 +22,7 @@ from distill_bench.provenance import Clock, environment
 from distill_bench.reporting.results import parse_result
 from distill_bench.reporting.schema import SCHEMA
 from distill_bench.runner.machine import Machine, data_stamp
-from distill_bench.runner.product import Stored, obtain, whole_record
+from distill_bench.runner.product import Stored, obtain, part_loader, whole_record
 from distill_bench.runner.reading import named
 from distill_bench.store import Folder, say
 from distill_bench.tracking import WandbMirror
@@ -73,7 +73,7 @@ def _measure(machine: Machine, plan: Plan, stored: Stored, folder: Folder) -> di
     about = {"run": plan.run_id, "product": stored.digest}
     owner, groups = f"task {plan.product.info.task}", plan.measured_with
     context = machine.context(
-        plan.product, folder, owner=owner, groups=groups, about=about, load_part=_no_part
+        plan.product, folder, owner=owner, groups=groups, about=about, load_part=part_loader(machine, plan.parts, owner)
     )
     outcome: Outcome = task.measure(context, stored.product)
     context.tracker.rewind()
@@ -175,7 +175,3 @@ def _shuffled(plan: Plan) -> bool:
 
 def _facet_name(name: str, facets: Mapping[str, str]) -> str:
     return "/".join([name, *facets.values()])
-
-
-def _no_part(spec: ProductSpec) -> Any:
-    raise RuntimeError(f"a task measures one product, and asks for none of {spec.method}")

@@ -4,7 +4,7 @@ of it."""
 from distill_bench.selection.choose import Choice, fill_bins, most_extreme, most_or_least_confident
 from distill_bench.selection.histogram import BINS, bin_numbers, divergence, histogram, largest_remainder
 from distill_bench.selection.pretrained import pretrained_scorer
-from distill_bench.selection.scores import Scorer, Scores, by_class
+from distill_bench.selection.scores import Scorer, Scores, by_class, given_scorer
 from distill_bench.selection.shapes import SHAPES, shape_for
 from distill_bench.selection.thresholds import Thresholds, best_thresholds, bounds, log_difficulty
 from distill_bench.selection.trained import trained_scorer
@@ -22,6 +22,7 @@ __all__ = [
     "by_class",
     "divergence",
     "fill_bins",
+    "given_scorer",
     "histogram",
     "largest_remainder",
     "log_difficulty",

@@ -5,8 +5,9 @@ Legend: N images, K classes of the data set, J outputs of a classifier.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from distill_bench import training
 from distill_bench.errors import UserError
 
-__all__ = ["Scorer", "Scores", "by_class"]
+if TYPE_CHECKING:
+    from distill_bench.data import ImageDataset
+
+__all__ = ["Scorer", "Scores", "by_class", "given_scorer"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class Scorer:
     def _probabilities(self, images: Tensor) -> Tensor:
         logits = torch.stack([network.eval()(self.prepare(images)).double() for network in self.networks])
         return logits.softmax(2).mean(0)
+
+
+def given_scorer(data: ImageDataset, classifiers: Sequence[nn.Module]) -> tuple[Scorer, Scores]:
+    """Trained classifiers of the data set's pixels in [0, 1] as a scorer, and its scores of the training
+    images, which they may have seen: such scores are biased to 0."""
+    outputs = torch.arange(data.num_classes, device=data.train.labels.device)
+    scorer = Scorer(list(classifiers), outputs, data.transform.inverse)
+    return scorer, scorer.score(data.train.batches(1000))
 
 
 def by_class(scores: Scores, labels: Tensor, num_classes: int, what: str) -> list[Scores]:

@@ -30,7 +30,7 @@ from distill_bench.catalogue import method_module
 from distill_bench.contract import MethodInfo, ProductSpec
 from distill_bench.errors import require
 from distill_bench.files import write_json
-from distill_bench.groups import IpcConfig, StudentConfig
+from distill_bench.groups import IpcConfig, StudentConfig, TeacherConfig
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class ScorerKind(Enum):
 
     trained = "trained"  # the run's student, trained on the training part
     resnet50 = "resnet50"  # torchvision's, of ImageNet
+    teacher = "teacher"  # the classifiers of teacher=; like the published one, they have seen the originals
 
 
 HISTOGRAMS = (Target.original, Target.hill, Target.ground, Target.slope, Target.cliff, Target.list)
@@ -102,7 +103,7 @@ class Config:
     hist_smoothing: float = 0.0  # images added to each bin when thresholds are searched, >= 0
     match: Match = Match.relative  # relative | absolute
     threshold_unit: ThresholdUnit = ThresholdUnit.count  # count | fraction
-    scorer: ScorerKind = ScorerKind.trained  # trained | resnet50 (published; for subsets of ImageNet)
+    scorer: ScorerKind = ScorerKind.trained  # trained | resnet50 (published; subsets of ImageNet) | teacher
     cross_fit: int = (
         2  # trained: folds, each scored by the network that has not seen it; 1 as the published scorer
     )
@@ -140,7 +141,10 @@ INFO = MethodInfo(
     "arXiv 2507.03331",
     summary="draws from a generated pool by the difficulty of the original images",
     uses=("dataset", "ipc"),
-    uses_when={"student": lambda cfg: cfg.scorer is ScorerKind.trained},
+    uses_when={
+        "student": lambda cfg: cfg.scorer is ScorerKind.trained,
+        "teacher": lambda cfg: cfg.scorer is ScorerKind.teacher,
+    },
 )
 
 
@@ -151,7 +155,9 @@ def parts(cfg: Config, groups: Mapping[str, Any]) -> dict[str, ProductSpec]:
     require(task == INFO.task, "method.base", cfg.base, f"a method of {INFO.task}, not of {task}")
     size = round(cfg.pool_factor * groups["ipc"].images_per_class)
     ipc = {"ipc": {"images_per_class": size}}
-    return {"method.base": ProductSpec(method=cfg.base, settings=cfg.base_settings, groups=ipc)}
+    return {"method.base": ProductSpec(
+            kind="synthetic_set", method=cfg.base, settings=cfg.base_settings, groups=ipc
+        )}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +287,8 @@ def _scored_originals(ctx: Context, cfg: Config) -> tuple[Scorer, Scores]:
     data = ctx.dataset
     if cfg.scorer is ScorerKind.resnet50:
         return selection.pretrained_scorer(ctx, data, cfg.scorer_path, cfg.restrict_softmax)
+    if cfg.scorer is ScorerKind.teacher:
+        return selection.given_scorer(data, ctx.products(TeacherConfig))
     return selection.trained_scorer(ctx, data, ctx.group(StudentConfig), cfg.scorer_steps, cfg.cross_fit)
 
 

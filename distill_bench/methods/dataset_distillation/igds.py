@@ -27,7 +27,7 @@ from distill_bench import generative, information
 from distill_bench.context import Context
 from distill_bench.contract import MethodInfo
 from distill_bench.errors import UserError, require
-from distill_bench.groups import GeneratorConfig, IpcConfig
+from distill_bench.groups import GeneratorConfig, IpcConfig, TeacherConfig
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from distill_bench.information import Estimator
     from distill_bench.products import SyntheticSet
 
-__all__ = ["INFO", "Centroid", "Config", "Gradient", "beta_at", "run"]
+__all__ = ["INFO", "Centroid", "Config", "EstimatorKind", "Gradient", "beta_at", "run"]
 
 
 class Centroid(Enum):
@@ -44,6 +44,13 @@ class Centroid(Enum):
     synthetic = "synthetic"  # that of the set being made: the term is the set's own CMI
     real = "real"  # that of real images: an upper bound of it, which can be raised at the cost of labels
     mixture = "mixture"  # the mean of both
+
+
+class EstimatorKind(Enum):
+    """The classifier q(y | x) whose predictions stand for information."""
+
+    trained = "trained"  # trained here, on noisy images of the training split, towards information too
+    teacher = "teacher"  # the classifier of teacher=; for priors of pixels
 
 
 class Gradient(Enum):
@@ -71,6 +78,7 @@ class Config:
     """Shares of the reverse process between which guidance acts; for latents 0.1, 0.7."""
     temperature: float = 1.0  # of q, > 0; 1 with centroids of real images
     reject: int = 0  # times that an image which q takes for another class is drawn anew, at most
+    estimator: EstimatorKind = EstimatorKind.trained  # trained | teacher
     estimator_steps: int = 6000  # SGD steps of the classifier, 64 images each
     estimator_width: int = 64  # channels of its ConvNet
     information_weight: float = 0.15  # lambda of its information term; typical of the ICLR 2024 scripts
@@ -98,6 +106,7 @@ INFO = MethodInfo(
     "arXiv 2507.04619",
     summary="diffusion samples guided towards prototype and contextual information",
     uses=("dataset", "ipc", "generator"),
+    uses_when={"teacher": lambda cfg: cfg.guidance_scale > 0 and cfg.estimator is EstimatorKind.teacher},
 )
 
 
@@ -147,6 +156,12 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
 def _estimator(ctx: Context, cfg: Config, prior: Prior) -> Estimator:
     """q(y | x), on what the prior diffuses: pixels, or latents (which saves the way back through the
     decoder)."""
+    if cfg.estimator is EstimatorKind.teacher:
+        teachers = ctx.products(TeacherConfig)
+        require(len(teachers) == 1, "teacher.count", len(teachers), "1 for method.estimator=teacher")
+        wanted = "trained for a generator that diffuses latents: a teacher sees pixels"
+        require(not prior.latent, "method.estimator", cfg.estimator.name, wanted)
+        return information.given_estimator(ctx.dataset, teachers[0])
     training = information.EstimatorTraining(
         steps=cfg.estimator_steps, width=cfg.estimator_width, weight=cfg.information_weight
     )

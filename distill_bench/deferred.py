@@ -20,7 +20,10 @@ __all__ = ["HEAVY", "install", "lazy_names", "load"]
 
 HEAVY = frozenset(
     {"torch", "numpy", "scipy", "sklearn", "diffusers"}
-    | {f"distill_bench.{part}" for part in ("augment", "data", "generative", "information", "mixtures")}
+    | {
+        f"distill_bench.{part}"
+        for part in ("augment", "data", "evaluation", "generative", "information", "mixtures")
+    }
     | {
         f"distill_bench.{part}"
         for part in ("models", "products", "reporting", "seeding", "selection", "training")

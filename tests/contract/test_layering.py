@@ -16,11 +16,12 @@ LAYERS = [
     {"contract", "run", "context"},
     {"augment", "data", "models", "mixtures", "reporting", "products"},
     {"training", "information", "matching", "generative", "selection"},
+    {"evaluation"},
     {"methods"},
     {"tasks"},
     {"overrides"},
     {"planning"},
-    {"runner", "sweeps", "help"},
+    {"runner", "sweeps", "help", "api"},
     {"app"},
 ]
 NAMES_CONTEXT = {"methods", "tasks", "runner", "context"}

@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "distill_bench"
 LAYERS = [
     {"errors", "files", "seeding", "interrupt", "progress", "deferred", "metrics"},
     {"groups", "catalogue", "store", "tracking", "device", "provenance"},
-    {"contract", "run", "context"},
+    {"contract", "running", "context"},
     {"augment", "data", "models", "mixtures", "reporting", "products"},
     {"training", "information", "matching", "generative", "selection"},
     {"evaluation"},

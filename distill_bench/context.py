@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from distill_bench.contract import ProductSpec
 from distill_bench.groups import GROUPS
-from distill_bench.run import Run
+from distill_bench.running import Run
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset

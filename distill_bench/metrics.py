@@ -33,11 +33,24 @@ METRICS: dict[str, Metric] = {
     "best_accuracy": Metric(
         "%", True, "the highest of the test accuracies read during training: selected on test data"
     ),
+    "top5_accuracy": Metric("%", True, "share of test images whose class is among the five likeliest"),
+    "negative_log_likelihood": Metric("nat", False, "mean -log q(y|x) of test images under a classifier q"),
+    "brier": Metric(
+        "", False, "mean squared distance of predictions from the true label's unit vector, in [0, 2]"
+    ),
+    "ece": Metric(
+        "", False, "expected calibration error of the top probability, 15 bins of equal width, in [0, 1]"
+    ),
     "label_agreement": Metric("%", True, "share of the set's images to which a classifier gives their label"),
     "log_likelihood": Metric("nat", True, "mean log q(y|x) of the set's images under a classifier q"),
     "prototype_information": Metric("nat", True, "log K + mean log q(y|x), a lower bound of I(X;Y)"),
     "cmi": Metric(
         "nat", None, "conditional mutual information I(X;Yhat|Y) of inputs and a classifier's predictions"
+    ),
+    "class_cmi": Metric(
+        "nat",
+        None,
+        "conditional mutual information of the inputs of one class and a classifier's predictions",
     ),
     "separation": Metric(
         "nat", True, "mean cross-entropy of predictions of pairs with different labels, zero for equal ones"

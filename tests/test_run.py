@@ -12,7 +12,7 @@ import torch
 
 from distill_bench.errors import UserError
 from distill_bench.interrupt import Interrupt, Interrupted
-from distill_bench.run import Run
+from distill_bench.running import Run
 from distill_bench.seeding import generator
 from distill_bench.store import Cache, Checkpoints
 from distill_bench.tracking import Tracker

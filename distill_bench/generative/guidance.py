@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.groups import GeneratorConfig
     from distill_bench.products import SyntheticSet
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = [
     "BOX",

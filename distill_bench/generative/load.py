@@ -18,7 +18,7 @@ from distill_bench.groups import GeneratorConfig, GeneratorKind
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = ["load_prior", "prior_parts"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distill_bench.generative.prior import Prior
     from distill_bench.generative.sampling import Step
     from distill_bench.groups import GeneratorConfig
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = ["ModeGuidance", "class_modes", "cluster_means"]
 

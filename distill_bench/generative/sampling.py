@@ -24,7 +24,7 @@ from distill_bench.products import SyntheticSet, synthetic_set
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = [
     "CLASS_CHUNK",

@@ -33,7 +33,7 @@ from distill_bench.seeding import derive, generator
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.groups import GeneratorConfig
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = [
     "denoising_loss",

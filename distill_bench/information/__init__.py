@@ -13,11 +13,14 @@ from distill_bench.information.measures import (
     prototype_bound,
     separation,
 )
+from distill_bench.information.meter import InformationMeter, Reading
 from distill_bench.information.safe_beta import safe_beta
 
 __all__ = [
     "Estimator",
     "EstimatorTraining",
+    "InformationMeter",
+    "Reading",
     "centroids",
     "cmi",
     "divergence",

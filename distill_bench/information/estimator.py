@@ -19,7 +19,7 @@ from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = ["Estimator", "EstimatorTraining", "best_round", "train_estimator"]
 

@@ -17,14 +17,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["centroids", "cmi", "divergence", "log_likelihood", "ncmi", "prototype_bound", "separation"]
+__all__ = [
+    "centroids",
+    "cmi",
+    "divergence",
+    "log_likelihood",
+    "members",
+    "ncmi",
+    "prototype_bound",
+    "separation",
+    "separation_of_sums",
+]
+
+
+def members(labels_N: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """Whose samples are whose (K, N): 1 where sample n is of class k, else 0."""
+    return F.one_hot(labels_N, classes).to(dtype).T
 
 
 def centroids(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
     """Q (K, K): row y is the mean prediction of the samples of class y; uniform for a class without
     samples."""
     classes = log_q_NK.shape[1]
-    members_KN = F.one_hot(labels_N, classes).to(log_q_NK.dtype).T
+    members_KN = members(labels_N, classes, log_q_NK.dtype)
     counts_K = members_KN.sum(1, keepdim=True)
     means = members_KN @ log_q_NK.exp() / counts_K.clamp_min(1)
     return torch.where(counts_K > 0, means, torch.full_like(means, 1 / classes))
@@ -53,10 +68,13 @@ def separation(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
 
     In one pass, from class means: :math:`\sum_{y \ne v} \pi_y \pi_v\, Q_y \cdot \bar L_v`, with L = - log q.
     """
-    classes = log_q_NK.shape[1]
-    members_KN = F.one_hot(labels_N, classes).to(log_q_NK.dtype).T / len(labels_N)
-    weighted_q, weighted_l = members_KN @ log_q_NK.exp(), members_KN @ -log_q_NK  # pi_y Q_y and pi_v L_v
-    pairs = weighted_q @ weighted_l.T
+    members_KN = members(labels_N, log_q_NK.shape[1], log_q_NK.dtype) / len(labels_N)
+    return separation_of_sums(members_KN @ log_q_NK.exp(), members_KN @ -log_q_NK)
+
+
+def separation_of_sums(weighted_q_KK: Tensor, weighted_l_KK: Tensor) -> Tensor:
+    """`separation` from the rows pi_y Q_y and pi_v L_v of the classes."""
+    pairs = weighted_q_KK @ weighted_l_KK.T
     return pairs.sum() - pairs.diagonal().sum()
 
 

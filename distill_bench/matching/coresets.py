@@ -13,7 +13,7 @@ from distill_bench.matching.settings import FeatureSource, Init
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.groups import ProtocolConfig, StudentConfig
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = ["coreset_features", "greedy_kcenter", "herding", "select_coreset"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distill_bench.data import ImageDataset, Split
     from distill_bench.groups import StudentConfig
     from distill_bench.models import Features
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = [
     "Curves",

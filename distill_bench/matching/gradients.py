@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from distill_bench.data import ImageDataset, Split
     from distill_bench.groups import StudentConfig
     from distill_bench.matching.settings import GradientSettings
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = [
     "ClassNetworks",

@@ -21,7 +21,7 @@ from distill_bench.seeding import derive
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.groups import StudentConfig
-    from distill_bench.run import Run
+    from distill_bench.running import Run
     from distill_bench.training.students import Loop
 
 __all__ = [

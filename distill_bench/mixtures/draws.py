@@ -14,7 +14,7 @@ from distill_bench.mixtures.greedy import Reduction
 
 if TYPE_CHECKING:
     from distill_bench.groups import MixtureConfig
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = ["Draws", "reduce_draws"]
 

@@ -22,7 +22,7 @@ from distill_bench.selection.scores import Scorer, Scores
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.groups import StudentConfig
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = ["folds_of", "trained_scorer"]
 

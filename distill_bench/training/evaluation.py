@@ -22,7 +22,7 @@ from distill_bench.training.students import Loop, accuracies, train_students
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.products import SyntheticSet
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = [
     "FullData",

@@ -13,14 +13,15 @@ PACKAGE = REPOSITORY / "distill_bench"
 LAYERS = [
     {"errors", "files", "seeding", "interrupt", "progress", "deferred", "metrics"},
     {"groups", "catalogue", "store", "tracking", "device", "provenance"},
-    {"contract", "run", "context"},
+    {"contract", "running", "context"},
     {"augment", "data", "models", "mixtures", "reporting", "products"},
     {"training", "information", "matching", "generative", "selection"},
+    {"evaluation"},
     {"methods"},
     {"tasks"},
     {"overrides"},
     {"planning"},
-    {"runner", "sweeps", "help"},
+    {"runner", "sweeps", "help", "api"},
     {"app"},
 ]
 NAMES_CONTEXT = {"methods", "tasks", "runner", "context"}

@@ -18,7 +18,7 @@ from distill_bench.generative.latent.cvae import negative_bound
 from distill_bench.generative.latent.layers import ladder
 from distill_bench.generative.latent.objectives import objective
 from distill_bench.interrupt import Interrupted
-from distill_bench.run import Run
+from distill_bench.running import Run
 from tests.generative.rooms import latent_of
 
 MakeContext = Callable[..., Context]

@@ -30,7 +30,7 @@ from distill_bench.generative.training import (
 from distill_bench.groups import GeneratorConfig
 from distill_bench.interrupt import Interrupted
 from distill_bench.methods.dataset_distillation import igds
-from distill_bench.run import Run
+from distill_bench.running import Run
 from tests.generative.rooms import architecture_of, latent_of, modes_of, prior_of, trained_of
 
 MakeContext = Callable[..., Context]

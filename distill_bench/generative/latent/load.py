@@ -15,7 +15,7 @@ from distill_bench.generative.latent.pretrain import pretrained
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.groups import GeneratorConfig
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = ["load_latent", "read_latent", "save_latent"]
 

@@ -18,7 +18,7 @@ from distill_bench.seeding import generator as seeded
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.groups import GeneratorConfig
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = ["pretrained"]
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from distill_bench.generative.latent import LatentGenerator
     from distill_bench.models import Features
     from distill_bench.products import SyntheticSet
-    from distill_bench.run import Run
+    from distill_bench.running import Run
 
 __all__ = [
     "INFO",

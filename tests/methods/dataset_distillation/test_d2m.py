@@ -22,7 +22,7 @@ from distill_bench.interrupt import Interrupted
 from distill_bench.methods.dataset_distillation import d2m
 from distill_bench.methods.dataset_distillation.d2m import Config, Pairing
 from distill_bench.products import load_product
-from distill_bench.run import Run
+from distill_bench.running import Run
 from tests.generative.rooms import latent_of
 
 MakeContext = Callable[..., Context]

@@ -11,6 +11,7 @@ from distill_bench.errors import UserError, closest
 __all__ = [
     "check_choices",
     "explain",
+    "forgiven",
     "groups",
     "open_mappings",
     "plain_sizes",
@@ -22,6 +23,11 @@ _IPC = re.compile(r"^(?P<key>ipc)=(?P<sizes>\d+(,\d+)*)$")
 _SIZE = re.compile(r"^ipc\.images_per_class=(?P<sizes>\d+(,\d+)*)$")
 _WITHIN = re.compile(r"^(?P<group>[a-z_]+)\.(?P<field>[a-z_]+)(\.[\w.]+=|=\{)")
 _CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w./'\"-]+(,[\w./'\"-]+)*)$")
+
+
+def forgiven(argv: list[str]) -> list[str]:
+    """The words as Hydra wants them, from those that people write."""
+    return open_mappings(quote_numbers(plain_sizes(argv)))
 
 
 def quote_numbers(argv: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ deferred.install()
 
 from distill_bench.catalogue import conf_dir  # noqa: E402 (heavy packages must be deferred first)
 from distill_bench.errors import UserError  # noqa: E402
-from distill_bench.interrupt import Interrupt, Interrupted  # noqa: E402
+from distill_bench.interrupt import Interrupted  # noqa: E402
 
 __all__ = ["main"]
 
@@ -62,6 +62,7 @@ def _job(config: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from distill_bench.api import carry_out
     from distill_bench.sweeps import record
 
     hydra_config = HydraConfig.get()
@@ -69,7 +70,7 @@ def _job(config: Any) -> None:
     given = list(hydra_config.overrides.task)
     outcome = Path(hydra_config.sweep.dir) / str(hydra_config.job.num) / "outcome.json" if sweep else None
     try:
-        result = _run(config, hydra_config.runtime.choices, given)
+        _, result = carry_out(config, hydra_config.runtime.choices, given, _print)
     except Interrupted as stopped:
         _stop(f"stopped at {stopped}; its state is saved: the same command goes on from there", 130)
     except UserError as error:
@@ -95,27 +96,6 @@ def _job(config: Any) -> None:
             _show(result, config)
         else:
             record(outcome, given, "done", run_id=result["run_id"])
-
-
-def _run(config: Any, choices: Any, given: list[str]) -> dict[str, Any]:
-    """Plan, check and (unless it is already done) make one run; its result."""
-    from distill_bench.planning import plan_run
-
-    plan = plan_run(config, choices, given)
-    if "dataset" in plan.product.groups:
-        from distill_bench.data.locate import locate
-
-        locate(plan.product.groups["dataset"], Path(plan.options.data_root))
-    deferred.load()
-    from distill_bench import runner
-
-    result = runner.finished(plan)
-    if result is not None:
-        _print(f"already done: {plan.run_id} (force=true runs it anew)")
-        return result
-    _print(f"run {plan.run_id}")
-    with Interrupt().listening() as interrupt:
-        return runner.execute(plan, interrupt)
 
 
 def _show(result: dict[str, Any], config: Any) -> None:

@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "distill_bench"
 LAYERS = [
     {"errors", "files", "seeding", "interrupt", "progress", "deferred", "metrics"},
-    {"groups", "catalogue", "store", "tracking", "device", "provenance"},
+    {"groups", "architectures", "catalogue", "store", "tracking", "device", "provenance"},
     {"contract", "run", "context"},
     {"augment", "data", "models", "mixtures", "reporting", "products"},
     {"training", "information", "matching", "generative", "selection"},

@@ -6,22 +6,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from distill_bench.architectures import FIELDS, architecture
 from distill_bench.errors import require
 from distill_bench.groups.group import Group
 
-__all__ = ["NETWORK_FIELDS", "Norm", "Pooling", "StudentConfig"]
-
-_CONVNET = frozenset({"width", "depth", "norm", "pooling"})
-
-NETWORK_FIELDS: dict[str, frozenset[str]] = {
-    "convnet": _CONVNET,
-    "convnet6": _CONVNET,
-    "alexnet": frozenset(),
-    "vgg11": frozenset({"norm"}),
-    "resnet18": frozenset({"norm"}),
-    "resnetap10": frozenset({"norm"}),
-}
-"""The networks of this package, and the fields of the group that each uses. A model of timm uses none."""
+__all__ = ["Norm", "Pooling", "StudentConfig"]
 
 
 class Norm(Enum):
@@ -46,9 +35,9 @@ class Pooling(Enum):
 class StudentConfig(Group):
     """the network that distils, and is trained from scratch in the evaluation."""
 
-    name: str = "convnet"  # a key of NETWORK_FIELDS, or any model name of timm
-    width: int = 128  # channels of each ConvNet block (other networks have their own)
-    depth: int = 0  # ConvNet blocks; 0: by resolution (8: 2, 28 and 32: 3, 64: 4, 128: 5, 256: 6)
+    name: str = "convnet"  # a name of `architectures`, or any model name of timm
+    width: int = 128  # channels of each ConvNet block, units of each hidden layer of an MLP
+    depth: int = 0  # ConvNet blocks, 0: by resolution (8: 2, 28, 32: 3, 64: 4, 128: 5, 256: 6); MLP layers, 0: 2
     norm: Norm = Norm.instance
     pooling: Pooling = Pooling.avg
 
@@ -57,10 +46,11 @@ class StudentConfig(Group):
         require(
             0 <= self.depth <= 8, "student.depth", self.depth, "from 1 to 8, or 0 to follow the resolution"
         )
+        architecture(self.name)  # which refuses a name that no network can have
 
     def unused(self) -> frozenset[str]:
-        """The fields of ConvNet that the network does not have."""
-        return _CONVNET - NETWORK_FIELDS.get(self.name, frozenset())
+        """The fields that do not change the network."""
+        return FIELDS - architecture(self.name).fields
 
     def label(self, choice: str) -> dict[str, Any]:
         """The option's name."""

@@ -5,21 +5,28 @@ from distill_bench.models.build import build, for_data
 from distill_bench.models.convnet import ConvNet, depth_for
 from distill_bench.models.flat import flat_parameter
 from distill_bench.models.foreign import TimmNetwork
-from distill_bench.models.initial import Randomiser, flatten_parameters, reinitialise
+from distill_bench.models.initial import Initial, Randomiser, flatten_parameters, reinitialise
+from distill_bench.models.mlp import Mlp
 from distill_bench.models.network import Features, Network
 from distill_bench.models.resnet import ResNet18, ResNetAP10
+from distill_bench.models.resnet_cifar import CifarResNet
 from distill_bench.models.vgg import VGG11
+from distill_bench.models.wide_resnet import WideResNet
 
 __all__ = [
     "VGG11",
     "AlexNet",
+    "CifarResNet",
     "ConvNet",
     "Features",
+    "Initial",
+    "Mlp",
     "Network",
     "Randomiser",
     "ResNet18",
     "ResNetAP10",
     "TimmNetwork",
+    "WideResNet",
     "build",
     "depth_for",
     "flat_parameter",

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distill_bench import architectures
 from distill_bench.errors import UserError
-from distill_bench.groups.student import NETWORK_FIELDS
 from distill_bench.models.network import Features
 
 __all__ = ["TimmNetwork"]
@@ -28,10 +28,11 @@ class TimmNetwork(nn.Module):
         import timm  # slow to import, and only its own models need it
 
         if not timm.is_model(name):
-            match = difflib.get_close_matches(name, [*NETWORK_FIELDS, *timm.list_models()], n=1, cutoff=0.0)
+            known = [*architectures.names(), *timm.list_models()]
+            match = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
             raise UserError(
                 f"student.name={name}: unknown; did you mean {match[0]!r}? "
-                f"allowed: {', '.join(NETWORK_FIELDS)}, or any model name of timm"
+                f"allowed: {', '.join(architectures.names())}, or any model name of timm"
             )
         options: dict[str, Any] = {"pretrained": False, "num_classes": num_classes, "in_chans": channels}
         try:

@@ -1,10 +1,11 @@
-"""Fresh parameters in place, from an explicit generator, in three kernels whatever the size of the
-network."""
+"""Fresh parameters in place, from an explicit generator, in a few kernels whatever the size of the network."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,33 +14,54 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from distill_bench.models.layers import LayerNorm
 
-__all__ = ["Randomiser", "flatten_parameters", "reinitialise"]
+__all__ = ["Initial", "Randomiser", "flatten_parameters", "reinitialise"]
 
 ALIGNMENT = 64  # elements: every parameter starts at a multiple, as an allocation of its own would
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, LayerNorm)
 LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
 
 
-class Randomiser:
-    """Re-draws all parameters of one network in place, like PyTorch's default initialisation.
+class Initial(Enum):
+    """Laws of fresh parameters. A network without an attribute `initial` has the first."""
 
-    Convolutions and linear layers: weight and bias uniform in (-1/sqrt(fan_in), 1/sqrt(fan_in)), which is
-    what kaiming_uniform with a = sqrt(5) amounts to; norms: weight 1, bias 0, running statistics reset.
-    Parameters of other kinds (timm's position embeddings, class tokens, layer scales) are uniform with the
-    mean and the standard deviation that they have when the randomiser is made: our choice.
+    uniform = "uniform"
+    """PyTorch's own: weight and bias of convolutions and linear layers are uniform in
+    (-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what kaiming_uniform with a = sqrt(5) amounts to."""
+    fan_out = "fan_out"
+    """Kernels of convolutions are normal with variance 2 / (k^2 C_out) (He et al., ICCV 2015); the rest as
+    above."""
+    fan_out_no_bias = "fan_out_no_bias"
+    """As fan_out, and the biases of linear layers start at 0: the code of wide residual networks."""
+
+
+class Law(NamedTuple):
+    """A parameter is uniform within `bound` of `centre`, plus a normal of standard deviation `deviation`."""
+
+    centre: float
+    bound: float = 0.0
+    deviation: float = 0.0
+
+
+class Randomiser:
+    """Re-draws all parameters of one network in place, by the network's law (`Initial`).
+
+    Norms: weight 1, bias 0, running statistics reset. Parameters of other kinds (timm's position embeddings,
+    class tokens, layer scales) are uniform with the mean and the standard deviation that they have when the
+    randomiser is made: our choice.
 
     The parameters become views of one buffer `flat`, of their common type and device.
     """
 
     def __init__(self, net: nn.Module) -> None:
-        low, span = {}, {}
-        for parameter, centre, bound in _bounds(net):
-            low[parameter], span[parameter] = centre - bound, 2 * bound
+        laws = dict(_laws(net))
         self.flat = flatten_parameters(net)
-        self.low, self.span = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.low, self.span, deviation = (torch.zeros_like(self.flat) for _ in range(3))
         for parameter in net.parameters():
             at = slice(parameter.storage_offset(), parameter.storage_offset() + parameter.numel())
-            self.low[at], self.span[at] = low[parameter], span[parameter]
+            law = laws[parameter]
+            self.low[at], self.span[at] = law.centre - law.bound, 2 * law.bound
+            deviation[at] = law.deviation
+        self.deviation = deviation if any(law.deviation for law in laws.values()) else None
         self.statistics = [module for module in net.modules() if isinstance(module, _NormBase)]
 
     @torch.no_grad()
@@ -47,6 +69,9 @@ class Randomiser:
         """Draw from `generator`, which must be on the network's device."""
         torch.rand(self.flat.shape, generator=generator, out=self.flat)
         torch.addcmul(self.low, self.flat, self.span, out=self.flat)
+        if self.deviation is not None:
+            normal = torch.randn(self.flat.shape, generator=generator, device=self.flat.device)
+            self.flat.addcmul_(normal.to(self.flat.dtype), self.deviation)
         for module in self.statistics:
             module.reset_running_stats()
 
@@ -86,15 +111,28 @@ def flatten_parameters(net: nn.Module) -> Tensor:
     return flat
 
 
-def _bounds(net: nn.Module) -> Iterator[tuple[nn.Parameter, float, float]]:
-    """Each parameter with the centre and the half-width of its uniform distribution."""
+def _laws(net: nn.Module) -> Iterator[tuple[nn.Parameter, Law]]:
+    """Each parameter with its law."""
+    initial = getattr(net, "initial", Initial.uniform)
+    copies = getattr(net, "copies", 1)
     for module in net.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if isinstance(module, NORMS):
-                yield parameter, float(name == "weight"), 0.0
+                yield parameter, Law(float(name == "weight"))
             elif isinstance(module, LINEAR):
-                fan_in = module.weight[0].numel()
-                yield parameter, 0.0, 1 / math.sqrt(fan_in)
+                yield parameter, _linear(module, name, initial, copies)
             else:
-                spread = float(parameter.detach().std(correction=0))
-                yield parameter, float(parameter.detach().mean()), math.sqrt(3) * spread
+                values = parameter.detach()
+                yield parameter, Law(float(values.mean()), math.sqrt(3) * float(values.std(correction=0)))
+
+
+def _linear(module: nn.Module, name: str, initial: Initial, copies: int) -> Law:
+    """The law of the weight or the bias of a convolution or a linear layer of `copies` networks."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    if initial is not Initial.uniform and weight.ndim > 2 and name == "weight":
+        fan_out = weight[:, 0].numel() // copies
+        return Law(0.0, deviation=math.sqrt(2 / fan_out))
+    if initial is Initial.fan_out_no_bias and name == "bias":
+        return Law(0.0)
+    return Law(0.0, 1 / math.sqrt(weight[0].numel()))

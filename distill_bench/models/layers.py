@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from distill_bench.groups import Norm, Pooling
 
-__all__ = ["Convolution", "LayerNorm", "LinearHead", "normalisation", "pool"]
+__all__ = [
+    "Convolution",
+    "HiddenLayer",
+    "LayerNorm",
+    "LinearHead",
+    "channels_last",
+    "normalisation",
+    "pool",
+]
 
 GROUPS = 4  # of Norm.group
 
@@ -81,6 +89,25 @@ class LinearHead(nn.Linear):
         return torch.baddbmm(self.bias.unflatten(0, (self.copies, 1, -1)), x_MBD, weight_MDK)
 
 
+class HiddenLayer(nn.Linear):
+    """A linear layer and ReLU of M networks: (B, M C, H, W), or (B, C, H, W) for all, to (B, M D, 1, 1)."""
+
+    def __init__(self, incoming: int, outgoing: int, copies: int) -> None:
+        super().__init__(incoming, copies * outgoing)
+        self.copies = copies
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        if self.copies == 1 or flat.shape[1] == self.in_features:
+            y = F.linear(flat, self.weight, self.bias)
+        else:
+            x_MBD = flat.unflatten(1, (self.copies, -1)).transpose(0, 1)
+            weight_MDK = self.weight.unflatten(0, (self.copies, -1)).transpose(1, 2)
+            y_MBK = torch.baddbmm(self.bias.unflatten(0, (self.copies, 1, -1)), x_MBD, weight_MDK)
+            y = y_MBK.transpose(0, 1).flatten(1)
+        return F.relu(y, inplace=True)[..., None, None]
+
+
 def normalisation(norm: Norm, channels: int, size: int, copies: int) -> nn.Module:
     """The layer that follows a convolution with `channels` maps of `size` x `size` in each of `copies`
     networks.
@@ -96,6 +123,13 @@ def normalisation(norm: Norm, channels: int, size: int, copies: int) -> nn.Modul
     if norm is Norm.layer:
         return LayerNorm(channels, size, copies)
     return nn.Identity()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same images, (B, C, H, W), with the channels of a position side by side in memory."""
+    if x.shape[1] == 1:  # any order of the channels is the same; the strides say which one is meant
+        return x.contiguous().squeeze(1).unsqueeze(3).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def pool(x: Tensor, pooling: Pooling) -> Tensor:

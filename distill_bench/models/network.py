@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
 from distill_bench.groups import Pooling
-from distill_bench.models.layers import LinearHead, pool
+from distill_bench.models.initial import Initial
+from distill_bench.models.layers import LinearHead, channels_last, pool
 
 __all__ = ["Features", "Network"]
 
@@ -16,8 +17,8 @@ __all__ = ["Features", "Network"]
 class Features(NamedTuple):
     """What a network makes of B images on the way to its logits."""
 
-    maps: list[Tensor]  # per block, its last ReLU before pooling, (B, C_l, H_l, W_l)
-    embedding: Tensor  # (B, D): the last block after its pooling, flattened
+    maps: list[Tensor]  # per block, what it gives before pooling, (B, C_l, H_l, W_l): mostly its last ReLU
+    embedding: Tensor  # (B, D): what the classifier reads
     logits: Tensor  # (B, K)
 
 
@@ -27,6 +28,12 @@ class Network(nn.Module):
     `x` is (B, C, H, W). With M > 1 copies it may also be (M, B, C, H, W), each network's own images, and
     logits are (M, B, K). With `features=True` (one network only) the result is `Features`.
     """
+
+    initial: ClassVar[Initial] = Initial.uniform
+    """The law of fresh parameters."""
+    channels_last: ClassVar[bool] = False
+    """Whether a single network on a CPU computes with the channels of a position side by side in memory:
+    faster where most maps have few channels, equal up to rounding."""
 
     def __init__(self, arguments: dict[str, Any], copies: int, resolution: int) -> None:
         super().__init__()
@@ -49,6 +56,8 @@ class Network(nn.Module):
     def forward(self, x: Tensor, features: bool = False) -> Any:
         if x.ndim == 5:
             x = x.transpose(0, 1).flatten(1, 2)
+        if self.channels_last and self.copies == 1 and x.device.type == "cpu":
+            x = channels_last(x)
         maps = []
         for block, pooling in zip(self.blocks, self.pools, strict=True):
             x = block(x)

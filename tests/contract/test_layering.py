@@ -11,17 +11,19 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "distill_bench"
 LAYERS = [
-    {"errors", "files", "seeding", "interrupt", "progress", "deferred", "metrics"},
+    {"errors", "files", "seeding", "interrupt", "progress", "deferred", "metrics", "spec", "architectures"},
     {"groups", "catalogue", "store", "tracking", "device", "provenance"},
     {"contract", "running", "context"},
     {"augment", "data", "models", "mixtures", "reporting", "products"},
-    {"training", "information", "matching", "generative", "selection"},
+    {"training", "information", "matching", "generative", "selection"}
+    | {"attacks", "classification", "distillation"},
     {"evaluation"},
     {"methods"},
     {"tasks"},
     {"overrides"},
     {"planning"},
-    {"runner", "sweeps", "help", "api"},
+    {"runner", "sweeps", "help"},
+    {"api"},
     {"app"},
 ]
 NAMES_CONTEXT = {"methods", "tasks", "runner", "context"}

@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "distill_bench"
 LAYERS = [
-    {"errors", "files", "seeding", "interrupt", "progress", "deferred", "metrics"},
+    {"errors", "files", "seeding", "interrupt", "memory", "progress", "deferred", "metrics"},
     {"groups", "architectures", "catalogue", "store", "tracking", "device", "provenance"},
     {"contract", "run", "context"},
     {"augment", "data", "models", "mixtures", "reporting", "products"},

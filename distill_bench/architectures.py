@@ -106,7 +106,9 @@ def architecture(name: str, key: str = "student.name") -> Architecture:
 
     UserError at `key` for a wide residual network that there cannot be.
     """
-    return ARCHITECTURES.get(name) or _wide(name, key) or Architecture(name=name, family=FOREIGN, stacked=False)
+    return (
+        ARCHITECTURES.get(name) or _wide(name, key) or Architecture(name=name, family=FOREIGN, stacked=False)
+    )
 
 
 def names() -> list[str]:

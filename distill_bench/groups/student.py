@@ -37,7 +37,7 @@ class StudentConfig(Group):
 
     name: str = "convnet"  # a name of `architectures`, or any model name of timm
     width: int = 128  # channels of each ConvNet block, units of each hidden layer of an MLP
-    depth: int = 0  # ConvNet blocks, 0: by resolution (8: 2, 28, 32: 3, 64: 4, 128: 5, 256: 6); MLP layers, 0: 2
+    depth: int = 0  # blocks of a ConvNet, hidden layers of an MLP; 0: by resolution (see `depth_for`), two
     norm: Norm = Norm.instance
     pooling: Pooling = Pooling.avg
 

@@ -43,8 +43,8 @@ the fields that it uses."""
 def build(config: StudentConfig, *, channels: int, num_classes: int, resolution: int) -> nn.Module:
     """The network that `config` names, for square images of `resolution` pixels a side, on the CPU.
 
-    `forward(x)` gives logits (B, K), `forward(x, features=True)` gives `Features`. A name that `architectures`
-    does not have is one of timm. Its parameters are always the same: `reinitialise` draws others. UserError
+    `forward(x)` gives logits (B, K), `forward(x, features=True)` gives `Features`. A name that is not in
+    `architectures` is one of timm. Its parameters are always the same: `reinitialise` draws others. UserError
     for an unknown name, or a network too deep for the images.
     """
     shape = {"channels": channels, "num_classes": num_classes, "resolution": resolution}

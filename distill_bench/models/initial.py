@@ -1,4 +1,4 @@
-"""Fresh parameters in place, from an explicit generator, in a few kernels whatever the size of the network."""
+"""Fresh parameters in place, from an explicit generator, in a few kernels whatever the network's size."""
 
 from __future__ import annotations
 

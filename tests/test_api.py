@@ -294,3 +294,12 @@ def test_a_notebook_compares_two_methods_at_two_sizes() -> None:
     assert table.index.tolist() == ["dm", "random"] and table.columns.tolist() == [1, 10]
     assert table.loc["dm", 10] == pytest.approx(names["result"].measures["accuracy"])
     assert bool(((table > 0) & (table <= 100)).all().all())
+
+
+def test_the_lines_of_the_readme_run() -> None:
+    section = (REPOSITORY / "README.md").read_text().split("## From Python\n")[1].split("\n## ")[0]
+    lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    assert isinstance(names["result"], Result) and isinstance(names["digits"], SyntheticSet)
+    assert names["accuracy"]["value"].mean() == pytest.approx(names["result"].measures["accuracy"])

@@ -19,11 +19,13 @@ __all__ = [
     "axes_key",
     "axis_value",
     "describe",
+    "named_teacher",
     "natural",
     "parts",
     "setting_words",
     "settings_key",
     "shared_settings",
+    "sort_key",
     "varying",
     "words",
 ]
@@ -33,6 +35,7 @@ Axes = Mapping[str, Axis]
 Settings = Mapping[str, Any]
 
 _DEFAULT_NETWORK = "convnet"  # the network of the main tables, which a text does not name
+_NOTHING = {"trainset": "full", "teacher": "none"}  # values of axes that say that there is nothing special
 
 
 def axis_value(text: str) -> Axis:
@@ -99,6 +102,17 @@ def shared_settings(many: Sequence[Settings]) -> Settings:
     }
 
 
+def named_teacher(axes: Axes) -> str:
+    """The teacher that a classifier learned from; empty where there is none."""
+    teacher = str(axes.get("teacher", ""))
+    return "" if teacher == _NOTHING["teacher"] else teacher
+
+
+def sort_key(axes: Axes) -> list[tuple[tuple[int, int, str], ...]]:
+    """Axes as people count; what is nothing special comes first."""
+    return [natural("" if _NOTHING.get(name) == value else str(value)) for name, value in axes.items()]
+
+
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key in which ``ipc 2`` comes before ``ipc 10``."""
     parts = re.findall(r"\d+|\D+", text)
@@ -106,12 +120,12 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _visible(axes: Axes) -> Axes:
-    """The axes without the networks of the main tables."""
+    """The axes without what is nothing special, and without the networks of the main tables."""
     networks = [axes[name] for name in ("student", "distiller") if name in axes]
     hidden = {"distiller"} if axes.get("distiller") == _DEFAULT_NETWORK else set()
-    if set(networks) == {_DEFAULT_NETWORK}:
+    if set(networks) == {_DEFAULT_NETWORK} and "trainset" not in axes:
         hidden.add("student")
-    return {name: value for name, value in axes.items() if name not in hidden}
+    return {n: value for n, value in axes.items() if n not in hidden and _NOTHING.get(n) != value}
 
 
 def _typed(value: Any) -> str:

@@ -121,8 +121,9 @@ def _settings_of_full(result: Result) -> Settings:
 
 
 def _size(config: Mapping[str, Any]) -> str:
-    """What the evaluation of a product cost, e.g. ``convnet of width 32, E = 150, 3 networks a set``."""
-    student, protocol = config.get("student"), config.get("protocol")
+    """What the evaluation of a product cost, e.g. ``convnet of width 32, E = 150, 3 networks a set``; for a
+    classifier, what its training did."""
+    student, protocol = config.get("student"), config.get("protocol") or config.get("recipe")
     words = []
     if isinstance(student, Mapping) and {"name", "width"} <= student.keys():
         words.append(f"{student['name']} of width {student['width']}")

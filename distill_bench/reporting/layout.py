@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from distill_bench.reporting.axes import Axes, axes_key, describe, parts, varying, words
+from distill_bench.reporting.by_class import whole
 from distill_bench.reporting.cells import FULL
 from distill_bench.reporting.naming import Naming, together
 from distill_bench.reporting.numbers import gain, heading
@@ -80,10 +81,10 @@ def pivots(rows: Iterable[Row]) -> list[Pivot]:
     """The measured rows, laid out; the order of `rows` is kept, the lines of a method stand together.
 
     The accuracy on the whole training set is a line of the section of accuracies, repeated in every column it
-    belongs to.
+    belongs to. Measures of single classes are left out.
     """
     families: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
+    for row in whole(rows):
         if row.mean is not None:
             first = next(iter(row.axes.values()), "")
             families.setdefault((str(first), row.protocol, row.profile), []).append(row)
@@ -112,8 +113,12 @@ def _pivot(rows: Sequence[Row]) -> Pivot:
 
 
 def _problem(row: Row) -> Axes:
-    """The axes of a column: what is measured on a product alone stands where its own network is evaluated."""
-    return {**row.axes, "student": row.axes["distiller"]} if _lacks_student(row) else row.axes
+    """The axes of a column: what is measured on a product alone stands where its own network is evaluated.
+
+    A teacher names the line, so that what learned with and without one stands in one column.
+    """
+    axes = {name: value for name, value in row.axes.items() if name != "teacher"}
+    return {**axes, "student": axes["distiller"]} if _lacks_student(row) else axes
 
 
 def _lacks_student(row: Row) -> bool:

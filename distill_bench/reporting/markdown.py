@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from distill_bench.reporting.axes import axes_key
+from distill_bench.reporting.by_class import CLASS, whole
 from distill_bench.reporting.layout import Pivot, pivots
 from distill_bench.reporting.numbers import gap_text, heading, metric_of
 from distill_bench.reporting.reference import MARKS
@@ -45,7 +46,7 @@ def markdown(rows: Sequence[Row], *, title: str, command: str) -> str:
     ]
     if ours:
         parts += ["## At a glance", *(_glance(pivot) for pivot in pivots(rows))]
-    for section in _sections(rows).values():
+    for section in _sections(whole(rows)).values():
         metric, facets, soft = section[0].metric, section[0].facets, section[0].soft
         parts += [f"## {heading(metric, facets)}{', soft labels' if soft else ''}", _sentence(metric)]
         parts.append(_full(section))
@@ -106,6 +107,8 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     """What a reader must know before comparing: counts, marks, protocols, scaling, machines."""
     ours = [row for row in rows if row.mean is not None]
     notes = [*_NOTES]
+    classes = {row.metric.replace("_", " "): None for row in rows if CLASS in row.facets}
+    notes += [f"of single classes: {', '.join(classes)}; only in the csv file"] if classes else []
     scaled = sorted({row.profile for row in ours if row.profile not in ("", "paper")})
     notes += [f"profile {profile}: scaled down from the paper's sizes" for profile in scaled]
     notes += [f"mark {mark}: {MARKS[mark]}" for mark in MARKS if any(row.mark == mark for row in rows)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from distill_bench.reporting.axes import Settings, setting_words, shared_settings
+from distill_bench.reporting.axes import Settings, named_teacher, setting_words, shared_settings
 from distill_bench.reporting.cells import FULL
 from distill_bench.reporting.row import Row
 
@@ -17,6 +17,7 @@ class Naming:
 
     Settings that all rows share are `shared` and stand above them all. A row without a setting that another
     row of its method has is named by it as well: ``dsa [iterations=default]`` beside ``dsa [iterations=67]``.
+    What learned from a teacher is named with it: ``kd from resnet56``.
     """
 
     def __init__(self, rows: Iterable[Row]) -> None:
@@ -35,6 +36,8 @@ class Naming:
     def __call__(self, row: Row) -> str:
         """The name of the line of `row`."""
         method, shown = ("full data", row.settings) if row.method == FULL else (row.method, self._shown(row))
+        teacher = named_teacher(row.axes)
+        method = f"{method} from {teacher}" if teacher else method
         words = [*setting_words(shown), *([row.note] if row.note else [])]
         return f"{method} [{', '.join(words)}]" if words else method
 

@@ -10,6 +10,8 @@ from distill_bench.metrics import METRICS, Metric
 
 __all__ = ["gain", "gap_text", "heading", "mean_std", "metric_of", "rank", "single", "span"]
 
+_FACETS = {"attack": "under {}", "class": "of {}"}  # facets that have words of their own
+
 
 def metric_of(name: str) -> Metric:
     """The vocabulary's entry for a metric's name."""
@@ -22,12 +24,12 @@ def rank(name: str) -> int:
 
 
 def heading(name: str, facets: Mapping[str, str] = MappingProxyType({})) -> str:
-    """A metric with its facets, its unit and an arrow towards better: ``accuracy (%) ↑``."""
+    """A metric with its facets, its unit and an arrow towards better: ``cmi of cat (nat)``."""
     metric = metric_of(name)
     arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
     unit = f" ({metric.unit})" if metric.unit else ""
-    words = " ".join([name.replace("_", " "), *(f"{key}={value}" for key, value in sorted(facets.items()))])
-    return f"{words}{unit}{arrow}"
+    words = [_FACETS.get(key, f"{key}={{}}").format(value) for key, value in sorted(facets.items())]
+    return f"{' '.join([name.replace('_', ' '), *words])}{unit}{arrow}"
 
 
 def single(value: float, name: str) -> str:

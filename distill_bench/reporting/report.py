@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distill_bench.files import write_text
 from distill_bench.reporting.axes import describe, natural, setting_words
+from distill_bench.reporting.by_class import Classes, by_class, whole
 from distill_bench.reporting.cells import FULL, cell_of, flat
 from distill_bench.reporting.figures import curves
 from distill_bench.reporting.layout import Pivot, pivots
@@ -97,6 +98,7 @@ class _Run:
     badge: str  # protocol, profile and settings in words
     headline: str  # the first measure
     rows: list[Row]
+    classes: list[Classes]  # the ranges of the measures of single classes
     picture: str
     thumbnail: str
     curves: str
@@ -154,7 +156,8 @@ def _run(result: Result, reference: Sequence[Reference], warn: Warn) -> _Run:
         cell=describe(result.axes),
         badge=_badge(result),
         headline=_headline(table),
-        rows=table,
+        rows=whole(table),
+        classes=by_class(table),
         picture=_inlined(picture, _PICTURE, warn),
         thumbnail=_inlined(picture, _THUMBNAIL, _ignore),
         curves=_drawn(lambda path: curves(path, result.points(warn)), _PICTURE * 3 // 2),

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from distill_bench.files import write_text
-from distill_bench.reporting.axes import natural
+from distill_bench.reporting.axes import natural, sort_key
 from distill_bench.reporting.cells import FULL, Series, series_of
 from distill_bench.reporting.markdown import markdown
 from distill_bench.reporting.numbers import rank
@@ -165,8 +165,7 @@ def _ordered(unordered: Iterable[Row], methods: Iterable[str]) -> list[Row]:
 
     def place(row: Row) -> tuple[object, ...]:
         metric = (rank(row.metric), row.metric, sorted(row.facets.items()))
-        axes = [natural(str(value)) for value in row.axes.values()]
         method = (row.method == FULL, place_of.get(row.method, len(place_of)), row.method)
-        return *metric, axes, *method, natural(row.changes), row.protocol, row.profile
+        return *metric, sort_key(row.axes), *method, natural(row.changes), row.protocol, row.profile
 
     return sorted(unordered, key=place)

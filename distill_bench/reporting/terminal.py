@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill_bench.reporting.by_class import by_class, whole
 from distill_bench.reporting.cells import FULL
 from distill_bench.reporting.experiment_table import fill_table, results_of_sweep
 from distill_bench.reporting.layout import Pivot, pivots
@@ -88,7 +89,10 @@ def pivot(results: Iterable[Result]) -> Group:
 
 
 def run_table(result: Result) -> Group:
-    """The measures of one run: mean ± std over its repeats, how many, and the 95 % interval."""
+    """The measures of one run: mean ± std over its repeats, how many, and the 95 % interval.
+
+    Of single classes the lowest and the highest. What all rows are about stands above them.
+    """
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
@@ -97,13 +101,19 @@ def run_table(result: Result) -> Group:
     table.add_column("measure")
     for name in ("mean ± std", "repeats", "95 %"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows([result]):
-        words = [heading(row.metric, row.facets), row.cell, row.changes]
+    table_rows = rows([result])
+    about = {(row.cell, row.changes) for row in table_rows}
+    shared = about.pop() if len(about) == 1 else ()
+    for row in whole(table_rows):
+        words = [heading(row.metric, row.facets), *([] if shared else [row.cell, row.changes])]
         words += ["the whole training set"] if row.method == FULL else []
         interval = "" if row.interval is None else f"± {row.interval:.2g}"
         name = escape(" · ".join(filter(None, words)))
         table.add_row(name, f"[bold]{row.ours}[/]", str(row.repeats), interval)
-    return Group(f"\n[bold]{escape(result.run_id)}[/]\n[dim]{escape(result.summary)}[/]\n", table, "")
+    for classes in by_class(table_rows):
+        table.add_row(escape(classes.heading), f"[bold]{classes.ours}[/]", "", "")
+    head = "\n".join(filter(None, [result.summary, " · ".join(filter(None, shared))]))
+    return Group(f"\n[bold]{escape(result.run_id)}[/]\n[dim]{escape(head)}[/]\n", table, "")
 
 
 def _pivot_table(layout: Pivot) -> list[Table | str]:

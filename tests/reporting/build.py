@@ -24,12 +24,16 @@ def content(
 ) -> dict[str, Any]:
     """The content of a result file.
 
-    `cell` is what `images` or `mixture` give; `method_config` are fields of the method's Config.
+    `cell` is what `images`, `classifier` or `mixture` give; `method_config` are fields of the
+    method's Config.
     """
     axes = cell["axes"]
-    task = "mixture_reduction" if "mixture" in axes else "dataset_distillation"
+    tasks = {"mixture": "mixture_reduction", "trainset": "classification"}
+    task = next((task for axis, task in tasks.items() if axis in axes), "dataset_distillation")
     config = {"method": {"name": method, **method_config}, **cell}
-    place = "_".join(str(axes[key]) for key in ("dataset", "mixture", "ipc", "target") if key in axes)
+    place = "_".join(
+        str(axes[key]) for key in ("dataset", "mixture", "ipc", "target", "student") if key in axes
+    )
     key = content_key({**config, "seed": seed})
     return {
         "schema": 2,
@@ -72,6 +76,20 @@ def images(
     """A cell of dataset distillation."""
     axes = {"dataset": dataset, "ipc": ipc, "distiller": distiller}
     return {"axes": axes, "protocol": protocol, "profile": profile, "settings": settings or {}}
+
+
+def classifier(
+    student: str = "mlp",
+    teacher: str = "none",
+    trainset: str = "full",
+    dataset: str = "digits",
+    *,
+    profile: str = "paper",
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A cell of classification."""
+    axes = {"dataset": dataset, "trainset": trainset, "teacher": teacher, "student": student}
+    return {"axes": axes, "protocol": "", "profile": profile, "settings": settings or {}}
 
 
 def mixture(target: int = 5, mixture: str = "classic", dimension: int = 1) -> dict[str, Any]:

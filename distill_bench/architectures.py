@@ -38,6 +38,7 @@ class Architecture:
     options: Mapping[str, Any] = field(default_factory=dict)  # what tells it from others of its family
     fields: frozenset[str] = frozenset()  # those of `FIELDS` that change it
     stacked: bool = True  # several networks train in one pass
+    batch_norm: bool = False  # always, whatever the field `norm`
     counts: tuple[Count, ...] = ()
     maps: tuple[tuple[int, int], ...] = ()  # (channels, side) of each of `Features.maps`
     embedding: int = 0  # its length
@@ -59,6 +60,7 @@ def _residual(name: str, depth: int, widths: list[int], parameters: int) -> Arch
         name=name,
         family="resnet_cifar",
         options={"depth": depth, "widths": widths},
+        batch_norm=True,
         counts=(Count(100, 32, parameters),),
         maps=maps,
         embedding=widths[-1],
@@ -130,6 +132,7 @@ def _wide(name: str, key: str) -> Architecture | None:
         name=name,
         family="wide_resnet",
         options={"depth": depth, "width": width},
+        batch_norm=True,
         counts=(_WIDE[depth, width],) if (depth, width) in _WIDE else (),
         maps=tuple(zip(widths, (32, 32, 16, 8), strict=True)),
         embedding=widths[-1],

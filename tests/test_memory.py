@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from distill_bench.memory import keep_freed_memory
 from tests.conftest import REPOSITORY
 
 PROGRAM = """
@@ -42,7 +41,3 @@ def page_faults(how: str) -> int:
 
 def test_freed_memory_is_used_again_without_page_faults() -> None:
     assert page_faults("kept") < 1000 < page_faults("given back")
-
-
-def test_asking_twice_is_answered_alike() -> None:
-    assert keep_freed_memory() == keep_freed_memory()

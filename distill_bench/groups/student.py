@@ -48,6 +48,13 @@ class StudentConfig(Group):
         )
         architecture(self.name)  # which refuses a name that no network can have
 
+    @property
+    def batch_norm(self) -> bool:
+        """Whether the images of a batch see each other; not known of timm's networks, for which it is
+        False."""
+        facts = architecture(self.name)
+        return facts.batch_norm or ("norm" in facts.fields and self.norm is Norm.batch)
+
     def unused(self) -> frozenset[str]:
         """The fields that do not change the network."""
         return FIELDS - architecture(self.name).fields

@@ -8,6 +8,7 @@ from distill_bench.models.foreign import TimmNetwork
 from distill_bench.models.initial import Initial, Randomiser, flatten_parameters, reinitialise
 from distill_bench.models.mlp import Mlp
 from distill_bench.models.network import Features, Network
+from distill_bench.models.pretrained import Pretrained, View, load_pretrained
 from distill_bench.models.resnet import ResNet18, ResNetAP10
 from distill_bench.models.resnet_cifar import CifarResNet
 from distill_bench.models.vgg import VGG11
@@ -22,15 +23,18 @@ __all__ = [
     "Initial",
     "Mlp",
     "Network",
+    "Pretrained",
     "Randomiser",
     "ResNet18",
     "ResNetAP10",
     "TimmNetwork",
+    "View",
     "WideResNet",
     "build",
     "depth_for",
     "flat_parameter",
     "flatten_parameters",
     "for_data",
+    "load_pretrained",
     "reinitialise",
 ]

@@ -19,11 +19,13 @@ class TimmNetwork(nn.Module):
     """A model of timm, without its pretrained weights, trained one network at a time.
 
     `Features.maps` are timm's intermediate features (its stages, or its blocks for transformers), the
-    embedding is what its classifier reads. UserError for a name that timm does not know, or a model that does
-    not take images of this size.
+    embedding is what its classifier reads. `options`: more arguments of `timm.create_model`. UserError for a
+    name that timm does not know, or a model that does not take images of this size.
     """
 
-    def __init__(self, name: str, *, channels: int, num_classes: int, resolution: int) -> None:
+    def __init__(
+        self, name: str, *, channels: int, num_classes: int, resolution: int, **options: Any
+    ) -> None:
         super().__init__()
         import timm  # slow to import, and only its own models need it
 
@@ -34,7 +36,7 @@ class TimmNetwork(nn.Module):
                 f"student.name={name}: unknown; did you mean {match[0]!r}? "
                 f"allowed: {', '.join(architectures.names())}, or any model name of timm"
             )
-        options: dict[str, Any] = {"pretrained": False, "num_classes": num_classes, "in_chans": channels}
+        options = {"pretrained": False, "num_classes": num_classes, "in_chans": channels, **options}
         try:
             self.net: Any = timm.create_model(name, img_size=resolution, **options)
         except TypeError:  # a model for images of any size

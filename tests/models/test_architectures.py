@@ -85,6 +85,13 @@ def test_a_field_changes_a_network_or_is_unused(name: str, field: str) -> None:
     assert differs == (field in architecture(name).fields) == (field not in StudentConfig(name=name).unused())
 
 
+@pytest.mark.parametrize("norm", [Norm.instance, Norm.batch], ids=lambda norm: norm.name)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("_10")])
+def test_a_config_knows_whether_its_network_has_batch_norm(name: str, norm: Norm) -> None:
+    layers = [module for module in built(name, norm=norm).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert StudentConfig(name=name, norm=norm).batch_norm == bool(layers)
+
+
 def test_every_family_makes_some_network() -> None:
     assert FAMILIES.keys() == {architecture(name).family for name in NAMES}
     assert all(architecture(name).ours and architecture(name).stacked for name in NAMES)

@@ -15,8 +15,8 @@ __all__ = [
     "given_products",
     "groups",
     "open_mappings",
-    "plain_words",
     "plain_sizes",
+    "plain_words",
     "quote_numbers",
     "without_places",
 ]

@@ -17,7 +17,8 @@ from distill_bench.groups.group import Group, plain
 from distill_bench.groups.ipc import IpcConfig
 from distill_bench.groups.mixture import MixtureConfig, MixtureKind
 from distill_bench.groups.profile import ProfileConfig
-from distill_bench.groups.protocol import Augmentation, Batching, Labels, Optimiser, ProtocolConfig, Schedule
+from distill_bench.groups.protocol import Batching, Labels, ProtocolConfig
+from distill_bench.groups.recipe import Augmentation, Optimiser, Recipe, RecipeConfig, Schedule
 from distill_bench.groups.student import Norm, Pooling, StudentConfig
 from distill_bench.groups.teacher import TeacherConfig
 from distill_bench.groups.tracker import TrackerConfig
@@ -40,6 +41,8 @@ __all__ = [
     "Pooling",
     "ProfileConfig",
     "ProtocolConfig",
+    "Recipe",
+    "RecipeConfig",
     "Sampler",
     "Schedule",
     "Statistics",

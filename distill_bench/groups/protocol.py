@@ -7,9 +7,9 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from distill_bench.errors import UserError, closest, require
-from distill_bench.groups.group import Group
+from distill_bench.groups.recipe import Recipe
 
-__all__ = ["Augmentation", "Batching", "Labels", "Optimiser", "ProtocolConfig", "Schedule"]
+__all__ = ["Batching", "Labels", "ProtocolConfig"]
 
 
 class Batching(Enum):
@@ -18,28 +18,6 @@ class Batching(Enum):
     auto = "auto"  # as measured to be faster on the device at hand
     stacked = "stacked"  # all networks in one vectorised step
     sequential = "sequential"  # one network after another
-
-
-class Optimiser(Enum):
-    """What trains the students."""
-
-    sgd = "sgd"  # with momentum, and weight decay on everything
-    adamw = "adamw"  # betas 0.9 and 0.999; weight decay on matrices and kernels alone
-
-
-class Schedule(Enum):
-    """The learning rate over the E epochs."""
-
-    drop = "drop"  # E + 1 epochs 0 .. E; x lr_drop once, past the middle, where the momentum is lost
-    two_drops = "two_drops"  # x lr_drop at 2/3 and at 5/6
-    half_cosine = "half_cosine"  # from 1 to 1/2 along half a cosine
-
-
-class Augmentation(Enum):
-    """How the students' training images are augmented."""
-
-    siamese = "siamese"  # differentiable siamese augmentation, one family a batch
-    crop = "crop"  # random-resized-crop and flip, then colour jitter and lighting if they are above 0
 
 
 class Labels(Enum):
@@ -59,9 +37,10 @@ CLASS_CHANGES = (
 
 
 @dataclass(kw_only=True)
-class ProtocolConfig(Group):
+class ProtocolConfig(Recipe):
     """how the product is measured. `accuracy` is selected on nothing."""
 
+    PLACE: ClassVar[str] = "protocol"
     NEUTRAL: ClassVar[frozenset[str]] = frozenset({"batching"})
     ADDED: ClassVar[frozenset[str]] = frozenset({"audit", "ceiling", "full_nets"})
     """Fields that add measures and change no other."""
@@ -84,23 +63,10 @@ class ProtocolConfig(Group):
         default_factory=dict
     )  # largest IPC -> E; the last one holds beyond it
     epoch_scale: float = 1.0  # E is divided by it: small data sets take 10
-    optimiser: Optimiser = Optimiser.sgd
-    lr: float = 0.01
-    schedule: Schedule = Schedule.drop
-    lr_drop: float = 0.1  # factor at a drop
-    momentum: float = 0.9  # of SGD
-    weight_decay: float = 5e-4
-    batch_size: int = 256
     batch_by_ipc: dict[int, int] = field(default_factory=dict)  # largest IPC -> batch_size
     by_classes: dict[int, dict[str, float]] = field(
         default_factory=dict
     )  # least classes -> what changes from there on
-    augment: bool = True
-    augmentation: Augmentation = Augmentation.siamese
-    crop_area: float = 1.0  # random-resized-crop: least share of the image, 1: no crop
-    colour_jitter: float = 0.0  # half-width of the factors of brightness, contrast and saturation
-    lighting: float = 0.0  # standard deviation along the principal colours
-    cutmix: bool = False  # on every batch
     labels: Labels = Labels.hard
     temperature: float = 20.0  # of soft labels
     best: bool = False  # also report the highest test accuracy of the training: selected on test data
@@ -113,16 +79,11 @@ class ProtocolConfig(Group):
     full_nets: int = 1  # networks trained on the whole training set
 
     def __post_init__(self) -> None:
-        for key in ("nets", "epochs", "batch_size", "full_steps", "full_nets", "readings"):
+        super().__post_init__()
+        for key in ("nets", "full_steps", "full_nets", "readings"):
             require(getattr(self, key) >= 1, f"protocol.{key}", getattr(self, key), ">= 1")
-        for key in ("lr", "epoch_scale", "temperature"):
+        for key in ("epoch_scale", "temperature"):
             require(getattr(self, key) > 0, f"protocol.{key}", getattr(self, key), "> 0")
-        for key in ("weight_decay", "lighting"):
-            require(getattr(self, key) >= 0, f"protocol.{key}", getattr(self, key), ">= 0")
-        require(0 < self.lr_drop <= 1, "protocol.lr_drop", self.lr_drop, "in (0, 1]")
-        require(0 <= self.momentum < 1, "protocol.momentum", self.momentum, "in [0, 1)")
-        require(0 < self.crop_area <= 1, "protocol.crop_area", self.crop_area, "in (0, 1]")
-        require(0 <= self.colour_jitter < 1, "protocol.colour_jitter", self.colour_jitter, "in [0, 1)")
         for key in ("epochs_by_ipc", "batch_by_ipc"):
             table = getattr(self, key)
             fits = all(ipc >= 1 and value >= 1 for ipc, value in table.items())
@@ -147,6 +108,10 @@ class ProtocolConfig(Group):
             "batching": self.batching,
         }
         return replace(plain_recipe, **sizes)
+
+    def unused(self) -> frozenset[str]:
+        """Students of a synthetic set are trained for epochs."""
+        return frozenset({"steps"})
 
     def product_identity(self) -> dict[str, Any]:
         """A product that uses the protocol uses networks trained on the whole training set, and nothing

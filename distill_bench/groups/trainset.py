@@ -46,7 +46,9 @@ class TrainsetConfig(Group):
 
     def identity(self) -> dict[str, Any]:
         """The share of the training set; a set that is made or given counts by its own identity."""
-        return {} if self.method or self.name == "given" or self.fraction == 1 else {"fraction": self.fraction}
+        return (
+            {} if self.method or self.name == "given" or self.fraction == 1 else {"fraction": self.fraction}
+        )
 
     def specs(self) -> tuple[ProductSpec, ...]:
         """The synthetic set, unless it is the data set's own training set that is used."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from distill_bench import augment, models
+from distill_bench import augment, models, training
 from distill_bench.data import hold_out
-from distill_bench.groups import Norm, StudentConfig
+from distill_bench.groups import Norm, Recipe, Schedule, StudentConfig
 from distill_bench.information.loss import mcmi_loss
 from distill_bench.information.measures import centroids, cmi, log_likelihood
 from distill_bench.seeding import generator
@@ -25,8 +25,11 @@ __all__ = ["Estimator", "EstimatorTraining", "best_round", "train_estimator"]
 
 ROUNDS = 20  # validations, and refreshments of the centroids
 NOISE = 0.2  # largest standard deviation of the noise on the inputs, so that blurred images are in range
-BATCH, LR, MOMENTUM, DECAY = 64, 0.05, 0.9, 5e-4  # SGD of the released MCMI code, cosine to 0
+BATCH = 64
+RECIPE = Recipe(name="estimator", lr=0.05, momentum=0.9, weight_decay=5e-4, schedule=Schedule.cosine)
+"""SGD of the released MCMI code, cosine to 0."""
 HELD = 50  # training images of a class, at most a tenth, that choose the weights; as many for the centroids
+SCORES = ("accuracy", "log_likelihood", "cmi")  # of held-out images, after each round
 POINT = 0.5  # % of accuracy that a likelier set of weights may lose against the most accurate one
 
 
@@ -53,7 +56,7 @@ class Estimator:
 def train_estimator(
     run: Run,
     data: ImageDataset,
-    training: EstimatorTraining,
+    settings: EstimatorTraining,
     shape: tuple[int, int, int],
     encode: Callable[[Tensor], Tensor],
     space: dict[str, Any],
@@ -67,13 +70,13 @@ def train_estimator(
     not be bought with errors.
     """
     parts = {
-        "training": asdict(training),
+        "training": asdict(settings),
         "data": data.pixel_fingerprint,
         "space": space,
         "augmentation": _families(data),
     }
-    saved = run.cached("estimator", parts, lambda part: _train(part, data, training, shape, encode))
-    net = _network(data, training.width, shape).to(run.device)
+    saved = run.cached("estimator", parts, lambda part: _train(part, data, settings, shape, encode))
+    net = _network(data, settings.width, shape).to(run.device)
     net.load_state_dict(saved["weights"])
     return Estimator(net.eval().requires_grad_(False), saved["centroids"].to(run.device), saved["record"])
 
@@ -90,27 +93,44 @@ def best_round(scores: list[dict[str, float]], first: int = 0) -> int:
     return max(late or near, key=lambda i: (scores[i]["log_likelihood"], i))
 
 
+class _Mcmi(training.Objective):
+    """`mcmi_loss`; from epoch `informed` on with centroids that are read anew before each epoch."""
+
+    whole = True
+    centroids: Tensor
+
+    def __init__(self, weight: float, informed: int, read: Callable[[int], Tensor], classes: int) -> None:
+        super().__init__()
+        self.weight, self.informed, self._read = weight, informed, read
+        self.register_buffer("centroids", torch.zeros(classes, classes))
+
+    def forward(self, output: Tensor, batch: training.Batch) -> Tensor:
+        fixed = self.centroids if self.epoch >= self.informed else None
+        labels = batch.labels.flatten()
+        return mcmi_loss(output, labels, fixed, self.weight) * len(labels)
+
+    def begin_epoch(self, epoch: int) -> None:
+        if epoch >= self.informed:
+            self.centroids.copy_(self._read(epoch))
+
+
 def _train(
     run: Run,
     data: ImageDataset,
-    training: EstimatorTraining,
+    settings: EstimatorTraining,
     shape: tuple[int, int, int],
     encode: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
-    train, rounds = data.train, min(ROUNDS, training.steps)
-    informed = math.ceil(training.plain * rounds) if training.weight else rounds  # first round with the term
+    """Rounds of steps, after each of which the held-out images are looked at; the best round is kept."""
+    train, rounds = data.train, min(ROUNDS, settings.steps)
+    informed = math.ceil(settings.plain * rounds) if settings.weight else rounds  # first round with the term
     held_out = max(1, min(HELD, train.smallest_class // 10))
     rest_N, held_N = hold_out(train, held_out, generator(0, "estimator split", device=run.device))
-    net = _network(data, training.width, shape).to(run.device).train()
+    net = _network(data, settings.width, shape).to(run.device)
     models.reinitialise(net, generator(0, "estimator weights", device=run.device))
-    optimiser = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    for parameter in net.parameters():
-        optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    momenta = {f"momentum {i}": s["momentum_buffer"] for i, s in enumerate(optimiser.state.values())}
-    history = {
-        f"rounds {name}": value.new_zeros(rounds, *value.shape) for name, value in net.state_dict().items()
-    }
-    state: dict[str, Any] = {"net": net, **momenta, **history, "scores": []}
+    names = list(net.state_dict())
+    history = {f"rounds {n}": v.new_zeros(rounds, *v.shape) for n, v in net.state_dict().items()}
+    scores = torch.zeros(rounds, len(SCORES), dtype=torch.float64)
 
     def look(indices: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities and labels of training images."""
@@ -125,26 +145,27 @@ def _train(
         indices = train.sample_per_class(min(HELD, train.smallest_class), draws)
         return centroids(*look(indices.flatten().to(run.device)))
 
-    for part in run.loop("estimator", rounds, state):
-        first, last = part * training.steps // rounds, (part + 1) * training.steps // rounds
-        fixed = fresh_centroids(part) if part >= informed else None
-        for step, inputs, labels in _batches(data, rest_N, encode, first, last):
-            optimiser.param_groups[0]["lr"] = LR * 0.5 * (1 + math.cos(math.pi * step / training.steps))
-            loss = mcmi_loss(net(inputs), labels, fixed, training.weight)
-            optimiser.zero_grad(set_to_none=False)
-            loss.backward()
-            optimiser.step()
-            run.log("estimator", step, loss=loss.detach())
-        state["scores"] = [*state["scores"], _score(*look(held_N))]
-        for name, value in net.state_dict().items():
-            history[f"rounds {name}"][part].copy_(value)
-    best = best_round(state["scores"], informed)
-    net.load_state_dict({name: history[f"rounds {name}"][best] for name in net.state_dict()})
-    return {
-        "weights": net.state_dict(),
-        "centroids": fresh_centroids("final"),
-        "record": state["scores"][best],
-    }
+    def note(round_: int, _loss: Tensor) -> None:
+        if round_:
+            scores[round_ - 1] = torch.tensor([_score(*look(held_N))[name] for name in SCORES])
+            for name, value in net.state_dict().items():
+                history[f"rounds {name}"][round_ - 1].copy_(value)
+
+    training.fit(
+        net,
+        training.DrawnBatches(_drawn(data, rest_N, encode), math.ceil(settings.steps / rounds)),
+        RECIPE,
+        epochs=rounds,
+        objective=_Mcmi(settings.weight, informed, fresh_centroids, data.num_classes).to(run.device),
+        loop=lambda _, total, state: run.loop("estimator", total, state),
+        on_epoch=note,
+        log=lambda step, loss: run.log("estimator", step, loss=loss),
+        state={**history, "scores": scores},
+    )
+    readings = [dict(zip(SCORES, row, strict=True)) for row in scores.tolist()]
+    best = best_round(readings, informed)
+    net.load_state_dict({name: history[f"rounds {name}"][best] for name in names})
+    return {"weights": net.state_dict(), "centroids": fresh_centroids("final"), "record": readings[best]}
 
 
 def _score(log_q: Tensor, labels: Tensor) -> dict[str, float]:
@@ -156,22 +177,25 @@ def _score(log_q: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-def _batches(
-    data: ImageDataset, rest_N: Tensor, encode: Callable[[Tensor], Tensor], first: int, last: int
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(step, noisy augmented inputs, labels) of the steps first .. last-1; each follows from its step."""
+def _drawn(
+    data: ImageDataset, rest_N: Tensor, encode: Callable[[Tensor], Tensor]
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """(noisy augmented inputs, labels) of a step; they follow from the step."""
     families, device = _families(data), rest_N.device
-    for step in range(first, last):
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
         draws = generator(0, "estimator", step, device=device)
         indices = rest_N[torch.randint(len(rest_N), (BATCH,), generator=draws, device=device)]
         images = data.train.unit(indices) * 2 - 1
         if families:
-            draw = augment.draw(families, 1, BATCH, generator(0, "estimator families", step), draws)
-            images = augment.apply(draw, images[None])[0]
+            picks = augment.draw(families, 1, BATCH, generator(0, "estimator families", step), draws)
+            images = augment.apply(picks, images[None])[0]
         inputs = encode(images)
         sigma = NOISE * torch.rand(BATCH, 1, 1, 1, generator=draws, device=device)
         noise = torch.randn(inputs.shape, generator=draws, device=device)
-        yield step, inputs + sigma * noise, data.train.labels[indices]
+        return inputs + sigma * noise, data.train.labels[indices]
+
+    return draw
 
 
 def _families(data: ImageDataset) -> str:

@@ -15,14 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_bench import augment, models, training
-from distill_bench.groups import Batching, ProtocolConfig
+from distill_bench.groups import Recipe, Schedule
 from distill_bench.seeding import derive
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.groups import StudentConfig
     from distill_bench.running import Run
-    from distill_bench.training.students import Loop
 
 __all__ = [
     "FlatNetwork",
@@ -164,14 +163,13 @@ def expert_trajectory(
     SGD without momentum or decay, with augmentation. Experts do not depend on the run's seed; batch norm's
     statistics are no part of them.
     """
-    protocol = ProtocolConfig(
+    recipe = Recipe(
         lr=cfg.lr_expert,
-        lr_drop=1.0,
+        schedule=Schedule.constant,
         momentum=0.0,
         weight_decay=0.0,
         batch_size=cfg.batch_real,
         augment=cfg.augment,
-        batching=Batching.sequential,
     )
     parts = {
         "data": data.fingerprint,
@@ -183,35 +181,28 @@ def expert_trajectory(
 
     def make(part: Run) -> dict[str, Tensor]:
         net = models.for_data(student, data).to(part.device).train()
-        walk = torch.zeros(cfg.train_epochs + 1, FlatNetwork(net).theta().numel(), device=part.device)
+        flat = FlatNetwork(net)
+        walk = torch.zeros(cfg.train_epochs + 1, flat.theta().numel(), device=part.device)
+
+        def note(epoch: int, _loss: Tensor) -> None:
+            walk[epoch] = flat.theta()
+
         training.train_students(
             lambda: net,
             data.train.images,
             data.train.labels,
-            protocol,
-            epochs=cfg.train_epochs - 1,
+            recipe,
+            epochs=cfg.train_epochs,
             seeds=[derive(0, "expert", number)],
             augmentation=data.augmentation,
             device=part.device,
-            loop=_recording(part, f"expert-{number}", net, walk),
+            loop=lambda _, total, state: part.loop(f"expert-{number}", total, {**state, "walk": walk}),
+            on_epoch=note,
         )
         return {"walk": walk}
 
     walk: Tensor = run.cached("trajectory", parts, make)["walk"]
     return walk
-
-
-def _recording(run: Run, name: str, net: nn.Module, walk: Tensor) -> Loop:
-    """The run's loop, which before each epoch and after the last writes the network's weights into `walk`."""
-    flat = FlatNetwork(net)
-
-    def loop(_part: str, total: int, state: dict[str, Any]) -> Iterator[int]:
-        for epoch in run.loop(name, total, {**state, "walk": walk}):
-            walk[epoch] = flat.theta()
-            yield epoch
-        walk[total] = flat.theta()
-
-    return loop
 
 
 def match_trajectories(

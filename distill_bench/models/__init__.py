@@ -8,7 +8,7 @@ from distill_bench.models.foreign import TimmNetwork
 from distill_bench.models.initial import Initial, Randomiser, flatten_parameters, reinitialise
 from distill_bench.models.mlp import Mlp
 from distill_bench.models.network import Features, Network
-from distill_bench.models.pretrained import Pretrained, View, load_pretrained
+from distill_bench.models.pretrained import Pretrained, View, load_pretrained, pretrained_network
 from distill_bench.models.resnet import ResNet18, ResNetAP10
 from distill_bench.models.resnet_cifar import CifarResNet
 from distill_bench.models.vgg import VGG11
@@ -36,5 +36,6 @@ __all__ = [
     "flatten_parameters",
     "for_data",
     "load_pretrained",
+    "pretrained_network",
     "reinitialise",
 ]

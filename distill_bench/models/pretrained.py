@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from distill_bench.errors import UserError, closest
 from distill_bench.models.foreign import TimmNetwork
 
-__all__ = ["Pretrained", "View", "load_pretrained", "read_weights", "torchvision_network"]
+__all__ = [
+    "Pretrained",
+    "View",
+    "load_pretrained",
+    "pretrained_network",
+    "read_weights",
+    "torchvision_network",
+]
 
 IMAGENET = 1000  # classes
 
@@ -54,6 +61,16 @@ class View(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return (self.crop(images) - self.mean) / self.std
+
+    def facts(self) -> dict[str, Any]:
+        """The arguments from which an equal view is made, as JSON."""
+        return {
+            "resize": self.resize,
+            "resolution": self.resolution,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
+            "interpolation": self.interpolation,
+        }
 
     def crop(self, images: Tensor) -> Tensor:
         """The middle of the scaled images, in [0, 1] still."""
@@ -92,6 +109,14 @@ def load_pretrained(name: str, path: str = "", *, key: str = "pretrained") -> Pr
     return _of_torchvision(bare, path, key)
 
 
+def pretrained_network(name: str, *, channels: int, num_classes: int, resolution: int) -> nn.Module:
+    """The network of `Pretrained.name`, whose weights are still to be loaded."""
+    package, _, bare = name.partition("/")
+    if package == "timm":
+        return TimmNetwork(bare, channels=channels, num_classes=num_classes, resolution=resolution)
+    return TorchvisionNetwork(_torchvision_shape(bare.partition(".")[0], num_classes))
+
+
 def read_weights(path: str | Path, what: str, key: str) -> dict[str, Tensor]:
     """The tensors of a file by name: .safetensors, or what torch saved, of which nothing is executed.
 
@@ -126,16 +151,21 @@ def torchvision_network(
 ) -> Any:
     """torchvision's classifier `name` with these weights. UserError at `key` if they are not those of
     `what`."""
-    from torchvision.models import get_model
-
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # its own parameters are replaced
-        warnings.simplefilter("ignore", FutureWarning)
-        network = get_model(name, weights=None, num_classes=num_classes)
+    network = _torchvision_shape(name, num_classes)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
         raise UserError(f"{key}: not the weights of {what} ({_second_line(error)})") from None
     return network
+
+
+def _torchvision_shape(name: str, num_classes: int) -> Any:
+    """torchvision's classifier `name` with parameters that are to be replaced."""
+    from torchvision.models import get_model
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_model(name, weights=None, num_classes=num_classes)
 
 
 class TorchvisionNetwork(nn.Module):

@@ -168,7 +168,9 @@ def plan_parts(
 
 def _refuse_missing_teacher(name: str, uses: Collection[str], groups: Mapping[str, Any]) -> None:
     if "teacher" in uses and not groups["teacher"]:
-        raise UserError(f"teacher=none: method={name} learns from one: teacher=<a network of student=, a path>")
+        raise UserError(
+            f"teacher=none: method={name} learns from one: teacher=<a network of student=, a path>"
+        )
 
 
 def typed_groups(

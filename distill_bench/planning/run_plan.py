@@ -59,9 +59,7 @@ class Plan:
         measured = self._measured(
             lambda group: {key: value for key, value in group.identity().items() if key not in group.ADDED}
         )
-        return content_key(
-            {"product": self.product.cell_id, **measured, **_if_any(made_with), **self._place}
-        )
+        return content_key({"product": self.product.cell_id, **measured, **_if_any(made_with), **self._place})
 
     def _measured(self, identity: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """The identities of the groups, without those on which nothing depends."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_bench import data, models, reporting
@@ -30,9 +29,9 @@ class Classifier(nn.Module):
 
     backbone: the network itself, which takes what `transform` makes of pixels. network: the config it was
     built from. class_names: K names; multi_label: whether an image may have several. outputs: of the
-    backbone (None: K); class_map: for each class, which of them is its own (None: all, in order).
-    input_size: pixels a side that the backbone takes (None: those of the images, `resolution`). curves: what
-    its training showed after each epoch, by name. record: how it was made, as JSON.
+    backbone (None: K); class_map: for each class, which of them is its own (None: all, in order). view: what
+    a published network wants of images, in place of the transform. curves: what its training showed after
+    each epoch, by name. record: how it was made, as JSON.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class Classifier(nn.Module):
         channels: int,
         resolution: int,
         outputs: int | None = None,
-        input_size: int | None = None,
+        view: models.View | None = None,
         multi_label: bool = False,
         class_map: Sequence[int] | None = None,
         curves: Curves | None = None,
@@ -57,7 +56,7 @@ class Classifier(nn.Module):
         self.backbone, self.network, self.transform = backbone, network, transform
         self.class_names, self.multi_label = list(class_names), multi_label
         self.channels, self.resolution = channels, resolution
-        self.outputs, self.input_size = outputs or len(self.class_names), input_size or resolution
+        self.outputs, self.view = outputs or len(self.class_names), view
         self.class_map = None if class_map is None else list(class_map)
         self.curves, self.record = dict(curves or {}), dict(record or {})
         self.measures, self.artifacts = measures, dict(artifacts or {})
@@ -67,14 +66,16 @@ class Classifier(nn.Module):
         """Logits (B, K) of pixels (B, C, H, W) in [0, 1]. ValueError for images of another shape."""
         wanted = (self.channels, self.resolution, self.resolution)
         if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted:
-            raise ValueError(f"images of shape {tuple(pixels.shape)}; must be (B, {', '.join(map(str, wanted))})")
+            raise ValueError(
+                f"images of shape {tuple(pixels.shape)}; must be (B, {', '.join(map(str, wanted))})"
+            )
         return self.logits(self.inputs(pixels))
 
     def inputs(self, pixels: Tensor) -> Tensor:
-        """What the backbone takes: pixels in [0, 1] at its own size, normalised; differentiable."""
-        if self.input_size != self.resolution:
-            size = (self.input_size, self.input_size)
-            pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
+        """What the backbone takes: pixels in [0, 1], normalised, and at its own size; differentiable."""
+        if self.view is not None:
+            seen: Tensor = self.view(pixels)
+            return seen
         return self.transform.forward_unit(pixels)
 
     def logits(self, inputs: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class Classifier(nn.Module):
 
         Where the classifier's own transform is equal, images go to the backbone as they are.
         """
-        if self.input_size == self.resolution and _equal(self.transform.state(), transform.state()):
+        if self.view is None and _equal(self.transform.state(), transform.state()):
             return self.logits
         return lambda images: self.logits(self.inputs(transform.inverse(images)))
 
@@ -121,11 +122,12 @@ class Classifier(nn.Module):
 
     def tensors(self) -> dict[str, Any]:
         """Everything but measures and artifacts, as a tree for a file."""
-        fields = ("class_names", "channels", "resolution", "input_size", "multi_label", "class_map", "outputs")
+        fields = ("class_names", "channels", "resolution", "multi_label", "class_map", "outputs")
         return {
             "weights": self.backbone.state_dict(),
             "network": plain(self.network),
             "transform": self.transform.state(),
+            "view": None if self.view is None else self.view.facts(),
             **{name: getattr(self, name) for name in fields},
             "curves": self.curves,
             "record": self.record,
@@ -134,17 +136,21 @@ class Classifier(nn.Module):
     @classmethod
     def from_tensors(cls, tree: Mapping[str, Any], device: torch.device) -> Classifier:
         """The classifier of such a tree, on `device`. UserError if the weights are not of its network."""
-        fields = {key: value for key, value in tree.items() if key not in ("weights", "network", "transform")}
-        network = _network(tree["network"])
-        shape = {"channels": tree["channels"], "resolution": tree["input_size"]}
-        backbone = models.build(network, num_classes=tree["outputs"], **shape)
+        apart = ("weights", "network", "transform", "view")
+        fields = {key: value for key, value in tree.items() if key not in apart}
+        network, view = _network(tree["network"]), tree["view"] and models.View(**tree["view"]).to(device)
+        shape = {"channels": tree["channels"], "num_classes": tree["outputs"]}
+        if view is None:
+            backbone = models.build(network, resolution=tree["resolution"], **shape)
+        else:
+            backbone = models.pretrained_network(network.name, resolution=view.resolution, **shape)
         try:
             backbone.load_state_dict(tree["weights"])
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise UserError(f"a classifier whose weights are not of {network.name}: {reason}") from None
         transform = data.transform_from(tree["transform"], device)
-        return cls(backbone=backbone.to(device), network=network, transform=transform, **fields)
+        return cls(backbone=backbone.to(device), network=network, transform=transform, view=view, **fields)
 
     def draw(self, path: Path) -> None:
         """Write a PNG of the curves of its training, if it has any."""

@@ -36,9 +36,7 @@ def save_product(path: Path, kind: str, product: Any, about: Mapping[str, Any]) 
     return save_tensors(path, product.tensors(), {"schema": SCHEMA, "kind": kind, "facts": facts, **about})
 
 
-def load_product(
-    path: Path | str, device: torch.device | str = "cpu", digest: str | None = None
-) -> Any:
+def load_product(path: Path | str, device: torch.device | str = "cpu", digest: str | None = None) -> Any:
     """The product in a file, in the folder of a product, or of a run that measured it (``products/`` beside
     ``runs/``).
 

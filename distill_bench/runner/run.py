@@ -73,7 +73,12 @@ def _measure(machine: Machine, plan: Plan, stored: Stored, folder: Folder) -> di
     about = {"run": plan.run_id, "product": stored.digest}
     owner, groups = f"task {plan.product.info.task}", plan.measured_with
     context = machine.context(
-        plan.product, folder, owner=owner, groups=groups, about=about, load_part=part_loader(machine, plan.parts, owner)
+        plan.product,
+        folder,
+        owner=owner,
+        groups=groups,
+        about=about,
+        load_part=part_loader(machine, plan.parts, owner),
     )
     outcome: Outcome = task.measure(context, stored.product)
     context.tracker.rewind()

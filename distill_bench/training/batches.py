@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from distill_bench import augment
-from distill_bench.groups import Augmentation, ProtocolConfig
+from distill_bench.groups import Augmentation, Recipe
 from distill_bench.seeding import generator
 from distill_bench.training.crop import CropAugmentation
 from distill_bench.training.cutmix import cutmix, draw_mix
+from distill_bench.training.pad_crop import PadCrop
 
 if TYPE_CHECKING:
     from distill_bench.data import Transform
 
-__all__ = ["Batch", "Batches", "Fetch"]
+__all__ = ["Batch", "Batches", "DrawnBatches", "Fetch"]
 
 Fetch = Callable[[Tensor], Tensor]
 """Indices (B,) -> images (B, C, H, W), normalised."""
@@ -31,7 +32,7 @@ Fetch = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (M, B, C, H, W) and labels (M, B).
+    """Images (M, B, C, H, W) and labels (M, B), and where they stand in their set, indices (M, B).
 
     Mixed images also have `others`, the labels (M, B) of what is pasted in, and `share` (M,), the part of
     each image that is its own.
@@ -41,12 +42,33 @@ class Batch:
     labels: Tensor
     others: Tensor | None = None
     share: Tensor | None = None
+    indices: Tensor | None = None
 
     def split(self, size: int) -> list[Batch]:
         """Pieces of `size` images of each network."""
         images, labels = self.images.split(size, 1), self.labels.split(size, 1)
-        others = [None] * len(images) if self.others is None else self.others.split(size, 1)
-        return [Batch(*piece, self.share) for piece in zip(images, labels, others, strict=True)]
+        others, indices = (
+            [None] * len(images) if part is None else part.split(size, 1)
+            for part in (self.others, self.indices)
+        )
+        return [
+            Batch(*piece[:3], self.share, piece[3])
+            for piece in zip(images, labels, others, indices, strict=True)
+        ]
+
+
+class DrawnBatches:
+    """Batches that are drawn one by one, `draw(step)` -> images (B, C, H, W) and labels (B,), for one
+    network: no image need come as often as another. `count` of them are called an epoch."""
+
+    def __init__(self, draw: Callable[[int], tuple[Tensor, Tensor]], count: int) -> None:
+        self.draw, self.count = draw, count
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of the epoch from number `first` on."""
+        for step in range(epoch * self.count + first, (epoch + 1) * self.count):
+            images, labels = self.draw(step)
+            yield Batch(images[None], labels[None])
 
 
 class Batches:
@@ -61,26 +83,30 @@ class Batches:
         self,
         fetch: Fetch,
         labels: Tensor,
-        protocol: ProtocolConfig,
+        recipe: Recipe,
         seeds: list[int],
         families: str,
         colours: Transform | None,
     ) -> None:
-        self.fetch, self.labels, self.protocol, self.seeds = fetch, labels, protocol, seeds
-        self.count = math.ceil(len(labels) / protocol.batch_size)  # batches of an epoch
-        crops = protocol.augmentation is Augmentation.crop
-        self.strategy = families if protocol.augment and not crops else ""
-        self.crop = _crop(protocol, families, colours) if protocol.augment and crops else None
+        self.fetch, self.labels, self.recipe, self.seeds = fetch, labels, recipe, seeds
+        whole, parts = len(labels) // recipe.batch_size, math.ceil(len(labels) / recipe.batch_size)
+        self.count = max(1, whole) if recipe.drop_last else parts  # batches of an epoch
+        siamese = recipe.augment and recipe.augmentation is Augmentation.siamese
+        self.strategy = families if siamese else ""
+        self.crop = _crop(recipe, families, colours) if recipe.augment and not siamese else None
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """All batches of the epoch, the last one smaller where the set ends."""
-        count, size = len(self.labels), self.protocol.batch_size
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of the epoch from number `first` on, the last one smaller where the set ends."""
+        count, size = len(self.labels), self.recipe.batch_size
         augmented = self._crops(epoch, count) if self.crop else self._siamese(epoch, count)
         mixing = [generator(seed, "cutmix", epoch) for seed in self.seeds]
-        for step, indices_MB in enumerate(self._order(epoch, count).split(size, dim=1)):
+        for step, indices_MB in enumerate(self._order(epoch, count).split(size, dim=1)[: self.count]):
+            if step < first:
+                _skip(mixing if self.recipe.cutmix else [], indices_MB.shape[1])
+                continue
             images_MBCHW = self.fetch(indices_MB.flatten()).unflatten(0, indices_MB.shape)
-            batch = Batch(augmented(images_MBCHW, step), self.labels[indices_MB])
-            yield _mixed(batch, mixing) if self.protocol.cutmix else batch
+            batch = Batch(augmented(images_MBCHW, step), self.labels[indices_MB], indices=indices_MB)
+            yield _mixed(batch, mixing) if self.recipe.cutmix else batch
 
     def _order(self, epoch: int, count: int) -> Tensor:
         """Each network's own permutation of the set, (M, N)."""
@@ -89,7 +115,7 @@ class Batches:
 
     def _siamese(self, epoch: int, count: int) -> Callable[[Tensor, int], Tensor]:
         """One family for each batch of each network, its parameters drawn for each image."""
-        size = self.protocol.batch_size
+        size = self.recipe.batch_size
         draws = [
             torch.rand(count, augment.UNIFORMS, generator=g, device=g.device) for g in self._generators(epoch)
         ]
@@ -111,7 +137,7 @@ class Batches:
     def _crops(self, epoch: int, count: int) -> Callable[[Tensor, int], Tensor]:
         """A crop, a flip and colours drawn for each image."""
         assert self.crop is not None
-        crop, size = self.crop, self.protocol.batch_size
+        crop, size = self.crop, self.recipe.batch_size
         random_MNU = torch.stack([crop.draw(count, g) for g in self._generators(epoch)])
 
         def augmented(images_MBCHW: Tensor, step: int) -> Tensor:
@@ -125,13 +151,21 @@ class Batches:
         return (generator(seed, "augment", epoch, device=self.labels.device) for seed in self.seeds)
 
 
-def _crop(protocol: ProtocolConfig, families: str, colours: Transform | None) -> CropAugmentation:
+def _crop(recipe: Recipe, families: str, colours: Transform | None) -> CropAugmentation | PadCrop:
     flip = "flip" in families.split("_")
-    return CropAugmentation(colours, protocol.crop_area, flip, protocol.colour_jitter, protocol.lighting)
+    if recipe.augmentation is Augmentation.pad_crop:
+        return PadCrop(colours, recipe.pad, flip, recipe.rotation)
+    return CropAugmentation(colours, recipe.crop_area, flip, recipe.colour_jitter, recipe.lighting)
 
 
 def _mixed(batch: Batch, mixing: list[torch.Generator]) -> Batch:
     """The batch after CutMix, each network's by its own generator."""
     size, height, width = batch.images.shape[1], *batch.images.shape[-2:]
     images, partners_MB, share_M = cutmix(batch.images, [draw_mix(size, (height, width), g) for g in mixing])
-    return Batch(images, batch.labels, batch.labels.gather(1, partners_MB), share_M)
+    return Batch(images, batch.labels, batch.labels.gather(1, partners_MB), share_M, batch.indices)
+
+
+def _skip(mixing: list[torch.Generator], size: int) -> None:
+    """Draw what a batch that is left out would have drawn."""
+    for draws in mixing:
+        draw_mix(size, (1, 1), draws)

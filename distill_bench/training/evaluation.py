@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ from distill_bench.groups import Labels, ProtocolConfig, StudentConfig
 from distill_bench.metrics import Measure
 from distill_bench.seeding import derive
 from distill_bench.training.batching import images_per_pass
+from distill_bench.training.fit import Loop
+from distill_bench.training.objectives import CrossEntropy, Objective, SoftLabels, mean_teacher
 from distill_bench.training.protocol import protocol_for
-from distill_bench.training.students import Loop, accuracies, train_students
+from distill_bench.training.students import Students, accuracies, train_students
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
@@ -32,6 +34,10 @@ __all__ = [
     "full_data_networks",
     "student_parts",
 ]
+
+
+Teacher = Callable[[Tensor], Tensor]
+"""Images (B, C, H, W) as students see them -> logits (B, K)."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,17 @@ def evaluate(
     student: StudentConfig,
     protocol: ProtocolConfig,
     per_class: int,
+    teachers: Sequence[Teacher] = (),
+    look: Callable[[str, Students], list[Measure]] | None = None,
 ) -> list[Measure]:
     """Train the protocol's networks on `synthetic`, `per_class` images of each class, and test them.
 
     The measure `accuracy` (%) of each architecture is that of the last epoch; with `protocol.best`,
     `best_accuracy` is the highest that was read. `student` comes first. The seeds of the networks follow from
-    the run's seed. A learning rate of the set's own replaces the protocol's.
+    the run's seed. A learning rate of the set's own replaces the protocol's. Soft labels are the mean
+    predictions of `teachers`, which take images as students see them; without any, those of the same network
+    trained on the whole training set. `look` is shown the students of each architecture, for further
+    measures.
     """
     resolved = protocol_for(protocol, per_class, data.num_classes)
     if synthetic.lr is not None:
@@ -68,7 +79,6 @@ def evaluate(
     images, measures = synthetic.inputs(), []
     for name, network in architectures(student, protocol).items():
         seeds = [derive(run.seed, "evaluate", name, i) for i in range(protocol.nets)]
-        soft = protocol.labels is Labels.soft
         trained = train_students(
             partial(models.for_data, network, data),
             images.__getitem__,
@@ -79,9 +89,11 @@ def evaluate(
             augmentation=data.augmentation,
             device=run.device,
             loop=_loop(run, name),
+            batching=protocol.batching,
             colours=data.transform,
-            teacher=_teacher(full_data_network(run, data, network, protocol)) if soft else None,
-            test=data.test,
+            objective=_objective(run, data, network, protocol, teachers),
+            test=data.test if protocol.best else None,
+            readings=protocol.readings,
         )
         values = {"accuracy": accuracies(trained, data.test), "best_accuracy": trained.best}
         measures += [
@@ -89,7 +101,22 @@ def evaluate(
             for measure, each in values.items()
             if each
         ]
+        measures += look(name, trained) if look else []
     return measures
+
+
+def _objective(
+    run: Run,
+    data: ImageDataset,
+    network: StudentConfig,
+    protocol: ProtocolConfig,
+    teachers: Sequence[Teacher],
+) -> Objective:
+    """What the protocol trains this network towards."""
+    if protocol.labels is Labels.hard:
+        return CrossEntropy()
+    own = teachers or [_teacher(full_data_network(run, data, network, protocol))]
+    return SoftLabels(mean_teacher(own, protocol.temperature), protocol.temperature)
 
 
 def student_parts(data: ImageDataset, student: StudentConfig, protocol: ProtocolConfig) -> dict[str, Any]:
@@ -119,6 +146,7 @@ def full_data_networks(
             augmentation=data.augmentation,
             device=part.device,
             loop=_loop(part, "full-data"),
+            batching=full.batching,
         )
         return {"accuracies": accuracies(trained, data.test), "weights": trained.state_dicts()}
 

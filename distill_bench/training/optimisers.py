@@ -1,4 +1,4 @@
-"""The protocols' optimisers, each on all weights of a module as one flat parameter."""
+"""The recipes' optimisers, each on all weights of a module as one flat parameter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_bench import models
-from distill_bench.groups import ProtocolConfig
+from distill_bench.groups import Optimiser, Recipe
 
 __all__ = ["AdamW", "Sgd"]
 
@@ -14,17 +14,22 @@ BETAS = (0.9, 0.999)  # of AdamW
 
 
 class Sgd:
-    """`torch.optim.SGD` with the protocol's momentum, and its weight decay on everything.
+    """`torch.optim.SGD` with the recipe's momentum (or Nesterov's), and its weight decay on everything.
 
     `state` holds the tensors that a step changes, in place; with a momentum of 0 the step is that of a newly
     built optimiser.
     """
 
-    def __init__(self, net: nn.Module, protocol: ProtocolConfig) -> None:
+    def __init__(self, net: nn.Module, recipe: Recipe) -> None:
         flat = models.flat_parameter(net)
         self.state = {"weights": flat.data, "momentum": torch.zeros_like(flat.data)}
-        decay = protocol.weight_decay
-        self._sgd = torch.optim.SGD([flat], momentum=protocol.momentum, weight_decay=decay, fused=True)
+        self._sgd = torch.optim.SGD(
+            [flat],
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.optimiser is Optimiser.nesterov,
+            fused=True,
+        )
         self._sgd.state[flat]["momentum_buffer"] = self.state["momentum"]
 
     def step(self, rate: float) -> None:
@@ -35,16 +40,16 @@ class Sgd:
 
 
 class AdamW:
-    """`torch.optim.AdamW` with the protocol's weight decay on matrices and kernels alone.
+    """`torch.optim.AdamW` with the recipe's weight decay on matrices and kernels alone.
 
     The decay of one flat parameter differs from weight to weight, so it is taken off here, first, as AdamW
     does; everything else is the library's. `state` holds the tensors that a step changes, in place.
     """
 
-    def __init__(self, net: nn.Module, protocol: ProtocolConfig) -> None:
+    def __init__(self, net: nn.Module, recipe: Recipe) -> None:
         flat = models.flat_parameter(net)
         weights = flat.data
-        self._decay = protocol.weight_decay * matrices(net, weights)
+        self._decay = recipe.weight_decay * matrices(net, weights)
         self._adamw = torch.optim.AdamW([flat], betas=BETAS, weight_decay=0.0, fused=True)
         first, second = torch.zeros_like(weights), torch.zeros_like(weights)
         steps = torch.zeros((), device=weights.device)

@@ -99,7 +99,11 @@ def test_there_are_at_least_twenty_pairs() -> None:
 GIVEN = {
     "kd": ("classifier", ("method=kd", *STUDENT), "teacher"),
     "rded_soft": ("classifier", ("method=random", *SOFT), "teacher"),
-    "difficulty": ("classifier", ("method=difficulty", "method.base=random", "method.scorer=teacher"), "teacher"),
+    "difficulty": (
+        "classifier",
+        ("method=difficulty", "method.base=random", "method.scorer=teacher"),
+        "teacher",
+    ),
     "igds": ("classifier", ("method=igds", "method.estimator=teacher"), "teacher"),
     "ce": ("synthetic_set", ("method=ce", *STUDENT), "trainset"),
     "kd of a set": ("synthetic_set", ("method=kd", *STUDENT, *MLP), "trainset"),

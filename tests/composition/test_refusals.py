@@ -35,7 +35,10 @@ def made(run_cell: RunCell, root: Path, *words: str) -> Path:
         (("method=kd", *STUDENT, "teacher=mlp", "teacher.method=cee"), "method=cee: unknown method"),
         (("method=kd", *STUDENT, "teacher=mlp", "teacher.count=0"), "teacher.count=0: must be from 1"),
         (("method=kd", *STUDENT, "teacher=mlp", "teacher.recipe=crd"), "recipe=crd: no such recipe"),
-        (("method=kd", *STUDENT, "teacher=mlp", "teacher.source=x"), "teacher.source: not used by teacher=mlp"),
+        (
+            ("method=kd", *STUDENT, "teacher=mlp", "teacher.source=x"),
+            "teacher.source: not used by teacher=mlp",
+        ),
         (("method=ce", *STUDENT, "trainset.fraction=0"), r"trainset.fraction=0.0: must be in \(0, 1\]"),
         (("method=ce", *STUDENT, "trainset=dm", "trainset.fraction=0.5"), "not used by trainset=dm"),
         (("method=dm", "teacher=mlp"), "method=dm does not use teacher with these settings"),
@@ -73,9 +76,7 @@ def test_a_teacher_of_other_images_is_refused(run_cell: RunCell, plan: Planned, 
 
 
 @pytest.mark.parametrize("damage", ["short", "other", "empty"])
-def test_a_damaged_teacher_is_one_line(
-    damage: str, run_cell: RunCell, plan: Planned, tmp_path: Path
-) -> None:
+def test_a_damaged_teacher_is_one_line(damage: str, run_cell: RunCell, plan: Planned, tmp_path: Path) -> None:
     file = made(run_cell, tmp_path / "other", "method=ce", *STUDENT) / "classifier.safetensors"
     copy = tmp_path / "copy.safetensors"
     content = file.read_bytes()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from distill_bench import augment, matching, models, products, seeding, training
 from distill_bench.context import Context
 from distill_bench.contract import MethodInfo
 from distill_bench.errors import require
-from distill_bench.groups import GeneratorConfig, IpcConfig, ProtocolConfig, StudentConfig
+from distill_bench.groups import GeneratorConfig, IpcConfig, ProtocolConfig, Schedule, StudentConfig
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
@@ -334,22 +334,27 @@ def _trained(
     """The weights of network `index` of the pool after `steps` steps on random training batches."""
     net = models.for_data(student, data).to(run.device).train()
     models.reinitialise(net, seeding.generator(0, "pool", index, device=run.device))
-    optimiser = torch.optim.SGD(
-        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
     strategy = data.augmentation if recipe.augment else ""
-    for step in run.loop(f"pool-{index}", steps, {"net": net, "optimiser": optimiser}):
+
+    def draw(step: int) -> tuple[Tensor, Tensor]:
         draws = seeding.generator(0, "pool", index, step, device=run.device)
         indices = torch.randint(len(data.train), (recipe.batch_size,), generator=draws, device=run.device)
         images = data.train.images(indices)
         if strategy:
             families = seeding.generator(0, "pool families", index, step)
             images = augment.apply(augment.draw(strategy, 1, len(images), families, draws), images[None])[0]
-        loss = torch.nn.functional.cross_entropy(net(images), data.train.labels[indices])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        run.log(f"pool-{index}", step, loss=loss.detach())
+        return images, data.train.labels[indices]
+
+    if steps:
+        training.fit(
+            net,
+            training.DrawnBatches(draw, steps),
+            replace(recipe, schedule=Schedule.constant),
+            epochs=1,
+            objective=training.CrossEntropy(),
+            loop=lambda _, total, state: run.loop(f"pool-{index}", total, state),
+            log=lambda step, loss: run.log(f"pool-{index}", step, loss=loss),
+        )
     return net.state_dict()
 
 

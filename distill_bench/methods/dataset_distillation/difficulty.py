@@ -155,9 +155,11 @@ def parts(cfg: Config, groups: Mapping[str, Any]) -> dict[str, ProductSpec]:
     require(task == INFO.task, "method.base", cfg.base, f"a method of {INFO.task}, not of {task}")
     size = round(cfg.pool_factor * groups["ipc"].images_per_class)
     ipc = {"ipc": {"images_per_class": size}}
-    return {"method.base": ProductSpec(
+    return {
+        "method.base": ProductSpec(
             kind="synthetic_set", method=cfg.base, settings=cfg.base_settings, groups=ipc
-        )}
+        )
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,158 @@
+"""The one trainer: a module of one or several networks, batches, a recipe, and an objective.
+
+Axes: M networks, B images of a batch, P weights of all of them in one vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from distill_bench import models
+from distill_bench.groups import Optimiser, Recipe, Schedule
+from distill_bench.training.batches import Batch
+from distill_bench.training.batching import images_per_pass
+from distill_bench.training.objectives import Objective
+from distill_bench.training.optimisers import AdamW, Sgd
+from distill_bench.training.schedule import drop_epoch, epochs_run, rate_of_step
+
+__all__ = ["BatchSource", "EpochHook", "Loop", "fit", "pieces"]
+
+Loop = Callable[[str, int, dict[str, Any]], Iterator[int]]
+"""(name, total, state) -> the steps 0 .. total-1, resumable: see `Run.loop`."""
+
+EpochHook = Callable[[int, Tensor], None]
+"""(e, loss): called before epoch e, and after the last one with e = E; `loss` (M,) is the mean of the epoch
+that ended, nothing that counts before the first. Called again with the same e if a run goes on there."""
+
+
+class BatchSource(Protocol):
+    """Batches that follow from the epoch and the step alone."""
+
+    count: int  # batches of an epoch
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of the epoch from number `first` on."""
+        ...
+
+
+def fit(
+    net: nn.Module,
+    batches: BatchSource,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    objective: Objective,
+    loop: Loop,
+    name: str = "",
+    on_epoch: EpochHook | None = None,
+    log: Callable[[int, Tensor], None] | None = None,
+    state: dict[str, Any] | None = None,
+) -> None:
+    """Train `net` in place for E = `epochs` (see `epochs_run`), step by step; it is left in training mode.
+
+    `loop` is asked once, by `name`: it counts optimisation steps, so that a run stops and goes on within an
+    epoch, bit for bit. `state` is what `on_epoch` changes. `log` is given the step and the mean loss. With
+    `recipe.ema` the network ends with the average of its weights after each step.
+    """
+    work = _Training(net, batches.count, recipe, epochs, objective)
+    stream: Iterator[Batch] | None = None
+    for step in loop(name, work.epochs * batches.count, {**work.state, **(state or {})}):
+        epoch, within = divmod(step, batches.count)
+        if within == 0:
+            if on_epoch:
+                on_epoch(epoch, work.mean_loss)
+            work.begin_epoch(epoch)
+        objective.epoch = epoch
+        if within == 0 or stream is None:
+            stream = batches.epoch(epoch, within)
+        loss = work.step(next(stream), step)
+        if log:
+            log(step, loss)
+    if on_epoch:
+        on_epoch(work.epochs, work.mean_loss)
+    work.finish()
+
+
+class _Training:
+    """What a step does, and the state that it changes."""
+
+    def __init__(self, net: nn.Module, count: int, recipe: Recipe, epochs: int, objective: Objective) -> None:
+        self.net, self.objective, self.recipe, self.count = net.train(), objective.train(), recipe, count
+        self.epochs = epochs_run(recipe, epochs)
+        self.rate = rate_of_step(recipe, epochs, count)
+        self.drop = drop_epoch(epochs) if recipe.schedule is Schedule.drop else None
+        trained = nn.ModuleList([net, objective])
+        self.optimiser = (AdamW if recipe.optimiser is Optimiser.adamw else Sgd)(trained, recipe)
+        self.loss = torch.zeros((), device=self.optimiser.state["weights"].device)
+        buffers = {f"buffer {name}": value for name, value in net.named_buffers()}
+        buffers |= {f"objective {name}": value for name, value in objective.named_buffers()}
+        self.state: dict[str, Any] = {**self.optimiser.state, **buffers, "loss": self.loss}
+        self.average: Tensor | None = None
+        if recipe.ema:
+            self.average = self.state["average"] = self.optimiser.state["weights"].clone()
+
+    @property
+    def mean_loss(self) -> Tensor:
+        """Of the batches since the epoch began."""
+        return self.loss / self.count
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.loss.zero_()
+        self.objective.begin_epoch(epoch)
+        if epoch == self.drop:
+            self.optimiser.state["momentum"].zero_()  # the protocol rebuilds its optimiser here, without it
+
+    def step(self, batch: Batch, step: int) -> Tensor:
+        """One step on one batch; its mean loss, summed over networks."""
+        loss = self._gradient(batch)
+        self.loss += loss
+        if self.recipe.clip:
+            _clip(self.net, self.objective, self.recipe.clip)
+        self.optimiser.step(self.rate(step))
+        if self.average is not None:
+            self.average.lerp_(self.optimiser.state["weights"], 1 - self.recipe.ema)
+        return loss
+
+    def finish(self) -> None:
+        if self.average is not None:
+            self.optimiser.state["weights"].copy_(self.average)
+        self.net.zero_grad(set_to_none=True)
+
+    def _gradient(self, batch: Batch) -> Tensor:
+        """Add up the gradient of the mean loss of each network's batch."""
+        size = batch.images.shape[1]
+        length = size if self.objective.whole else pieces(self.net, size, batch.images.device)
+        more = {"features": True} if self.objective.features else {}
+        total = torch.zeros_like(self.loss)
+        for piece in batch.split(length):
+            output = self.net(piece.images if len(piece.images) > 1 else piece.images[0], **more)
+            loss = self.objective(output, piece).div(size)
+            loss.backward()
+            total += loss.detach()
+        return total
+
+
+def pieces(net: nn.Module, batch: int, device: torch.device) -> int:
+    """Images of a batch in one pass, as even as they can be."""
+    limit = min(images_per_pass(net, device) or batch, batch)
+    return math.ceil(batch / math.ceil(batch / limit))
+
+
+def _clip(net: nn.Module, objective: Objective, largest: float) -> None:
+    """Scale the gradient of each network, together with that of the objective's own modules, to a norm of at
+    most `largest`."""
+    copies = net.copies if isinstance(net, models.Network) else 1
+    parts = [p.grad.view(copies, -1) for p in net.parameters() if p.grad is not None]
+    own = [p.grad for p in objective.parameters() if p.grad is not None]
+    squares_M = torch.stack([part.square().sum(1) for part in parts]).sum(0)
+    extra = sum((gradient.square().sum() for gradient in own), start=squares_M.new_zeros(()))
+    factor_M = (largest / ((squares_M + extra).sqrt() + 1e-6)).clamp_max(1)
+    for part in parts:
+        part.mul_(factor_M[:, None])
+    for gradient in own:
+        gradient.mul_(factor_M.min())

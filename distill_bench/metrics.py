@@ -30,6 +30,9 @@ METRICS: dict[str, Metric] = {
     "full_data_accuracy": Metric(
         "%", True, "test accuracy of the same network trained on the whole training set"
     ),
+    "robust_accuracy": Metric(
+        "%", True, "share of the test images that a network gets right, and under everything that was tried"
+    ),
     "best_accuracy": Metric(
         "%", True, "the highest of the test accuracies read during training: selected on test data"
     ),

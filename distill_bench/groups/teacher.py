@@ -65,7 +65,8 @@ class TeacherConfig(StudentConfig):
             return (ProductSpec(kind="classifier", path=self.source),)
         if not self:
             return ()
-        network = {name: plain(self)[name] for name in _NETWORK if name not in super().unused()}
+        unused = super().unused()
+        network = {name: plain(self)[name] for name in _NETWORK if name not in unused}
         groups = {"student": network, **({"trainset": self.trainset} if self.trainset else {})}
         return tuple(
             ProductSpec(

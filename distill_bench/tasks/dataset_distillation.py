@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from distill_bench import information, models, training
+from distill_bench import attacks, information, models, training
 from distill_bench.context import Context
 from distill_bench.contract import Outcome
 from distill_bench.errors import require
-from distill_bench.groups import DatasetConfig, IpcConfig, ProtocolConfig, StudentConfig
+from distill_bench.groups import (
+    AttackConfig,
+    DatasetConfig,
+    IpcConfig,
+    Labels,
+    ProtocolConfig,
+    StudentConfig,
+    TeacherConfig,
+)
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from distill_bench.products import SyntheticSet
 
-__all__ = ["MEASURED_WITH", "PRODUCT", "SMOKE", "TABLE", "check", "measure"]
+__all__ = ["MEASURED_WHEN", "MEASURED_WITH", "PRODUCT", "SMOKE", "TABLE", "check", "measure"]
 
 PRODUCT = "synthetic_set"
-MEASURED_WITH = ("dataset", "ipc", "student", "protocol")
+MEASURED_WITH = ("dataset", "ipc", "student", "protocol", "attack")
+MEASURED_WHEN = {"teacher": lambda groups: groups["protocol"].labels is Labels.soft}
 TABLE = {"dataset": "dataset", "ipc": "ipc", "distiller": "student"}
 SMOKE = ("dataset=digits", "ipc=1")
 
@@ -45,18 +57,46 @@ def check(ctx: Context) -> None:
 def measure(ctx: Context, product: SyntheticSet) -> Outcome:
     """Train students on the set.
 
-    Measures: `accuracy` for every architecture of the protocol (see `training.evaluate`); with
+    Measures: `accuracy` for every architecture of the protocol (see `training.evaluate`); under an attack
+    also `robust_accuracy`; with
     `protocol.audit` what a classifier says of the images; with `protocol.ceiling` also `full_data_accuracy`.
     """
     student, protocol = ctx.group(StudentConfig), ctx.group(ProtocolConfig)
     per_class = ctx.group(IpcConfig).images_per_class
-    measures = training.evaluate(ctx, ctx.dataset, product, student, protocol, per_class)
+    teachers = ctx.products(TeacherConfig) if ctx.group_in_use(TeacherConfig) else []
+    artifacts: dict[str, str] = {}
+    measures = training.evaluate(
+        ctx,
+        ctx.dataset,
+        product,
+        student,
+        protocol,
+        per_class,
+        teachers=[teacher.reads(product.transform) for teacher in teachers],
+        look=partial(_attacked, ctx, artifacts) if ctx.group(AttackConfig) else None,
+    )
     if protocol.audit:
         measures += _audit(ctx, product)
     if protocol.ceiling:
         ceiling = training.full_data_networks(ctx, ctx.dataset, student, protocol).accuracies
         measures.append(Measure(name="full_data_accuracy", values=ceiling, facets={"student": student.name}))
-    return Outcome(measures)
+    return Outcome(measures, artifacts)
+
+
+def _attacked(
+    ctx: Context, artifacts: dict[str, str], name: str, students: training.Students
+) -> list[Measure]:
+    """`robust_accuracy` of the students of one architecture; the flags of each image go into a file."""
+    data = ctx.dataset
+
+    def logits(pixels: Tensor) -> Tensor:
+        return students.own_logits(data.transform.forward_unit(pixels))
+
+    attack = ctx.group(AttackConfig)
+    flags = attacks.robust_flags(ctx, logits, len(students), data.test, attack, f"attack-{name}")
+    file = flags.save(ctx.folder / f"attacked_{name}.parquet")
+    artifacts[f"attacked_{name}"] = file.name
+    return flags.measures({"student": name})
 
 
 def _audit(ctx: Context, product: SyntheticSet) -> list[Measure]:

@@ -21,7 +21,7 @@ from distill_bench.training.objectives import (
     mean_teacher,
 )
 from distill_bench.training.protocol import protocol_for
-from distill_bench.training.schedule import epochs_of, epochs_run, learning_rates
+from distill_bench.training.schedule import epochs_of, epochs_run, learning_rates, steps_of_epoch
 from distill_bench.training.students import Students, accuracies, initialise, train_students
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "learning_rates",
     "mean_teacher",
     "protocol_for",
+    "steps_of_epoch",
     "student_parts",
     "train_students",
 ]

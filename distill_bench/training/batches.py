@@ -6,7 +6,6 @@ the epoch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from distill_bench.seeding import generator
 from distill_bench.training.crop import CropAugmentation
 from distill_bench.training.cutmix import cutmix, draw_mix
 from distill_bench.training.pad_crop import PadCrop
+from distill_bench.training.schedule import steps_of_epoch
 
 if TYPE_CHECKING:
     from distill_bench.data import Transform
@@ -89,8 +89,7 @@ class Batches:
         colours: Transform | None,
     ) -> None:
         self.fetch, self.labels, self.recipe, self.seeds = fetch, labels, recipe, seeds
-        whole, parts = len(labels) // recipe.batch_size, math.ceil(len(labels) / recipe.batch_size)
-        self.count = max(1, whole) if recipe.drop_last else parts  # batches of an epoch
+        self.count = steps_of_epoch(recipe, len(labels))
         siamese = recipe.augment and recipe.augmentation is Augmentation.siamese
         self.strategy = families if siamese else ""
         self.crop = _crop(recipe, families, colours) if recipe.augment and not siamese else None

@@ -7,9 +7,15 @@ from collections.abc import Callable
 
 from distill_bench.groups import Recipe, Schedule
 
-__all__ = ["drop_epoch", "epochs_of", "epochs_run", "learning_rates", "rate_of_step"]
+__all__ = ["drop_epoch", "epochs_of", "epochs_run", "learning_rates", "rate_of_step", "steps_of_epoch"]
 
 RISE, START, END = 0.3, 25.0, 1e4  # of one_cycle, as torch.optim.lr_scheduler.OneCycleLR has them
+
+
+def steps_of_epoch(recipe: Recipe, images: int) -> int:
+    """Batches of an epoch over so many images, at least one."""
+    whole = max(1, images // recipe.batch_size)
+    return whole if recipe.drop_last else math.ceil(images / recipe.batch_size)
 
 
 def epochs_of(recipe: Recipe, count: int) -> int:

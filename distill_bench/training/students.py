@@ -59,6 +59,19 @@ class Students:
             [output.unflatten(0, (-1, len(images))) if output.ndim == 2 else output for output in outputs]
         )
 
+    def own_logits(self, images: Tensor) -> Tensor:
+        """Logits (M, B, K) of images of each network's own (M, B, C, H, W), in evaluation mode, without a
+        gradient for the weights."""
+        outputs, first = [], 0
+        for module in self.modules:
+            count = _copies(module)
+            own = images[first : first + count]
+            frozen = module.eval().requires_grad_(False)
+            output = frozen(own if count > 1 else own[0])
+            outputs.append(output if output.ndim == 3 else output[None])
+            first += count
+        return torch.cat(outputs)
+
     def state_dicts(self) -> list[dict[str, Tensor]]:
         """The weights of each network, as its own `load_state_dict` takes them."""
         return [state for module in self.modules for state in _states(module)]
@@ -100,13 +113,14 @@ def train_students(
     test: LabelledImages | None = None,
     readings: int = 100,
     on_epoch: EpochHook | None = None,
+    log: Callable[[int, Tensor], None] | None = None,
 ) -> Students:
     """Train one network for each seed on the images `fetch(0 .. N-1)` with `labels` (N,), for E = `epochs`.
 
     `augmentation`: the families of the data set, `colours` its normalisation (see `Batches`). Without an
     `objective`: cross-entropy. If a split `test` is given, the networks are tested on it during training, at
     most `readings` times. Networks go together or one after another (`batching`); `loop` is asked once for
-    each module, by the name of its networks. `on_epoch` is for one network.
+    each module, by the name of its networks. `on_epoch` and `log` (see `fit`) are for one network.
     """
     first = build().to(device)
     batch = min(recipe.batch_size, len(labels))
@@ -128,6 +142,7 @@ def train_students(
             loop=loop,
             name="nets" if together > 1 else f"net{start}",
             on_epoch=_all(hooks),
+            log=log,
             state={"best": reader.best} if test is not None else None,
         )
         modules.append(net)

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from distill_bench import models
 from distill_bench.groups import Optimiser, Recipe, Schedule
+from distill_bench.training.average import Average
 from distill_bench.training.batches import Batch
 from distill_bench.training.batching import images_per_pass
 from distill_bench.training.objectives import Objective
-from distill_bench.training.optimisers import AdamW, Sgd
+from distill_bench.training.optimisers import AdamW, Sgd, clip
 from distill_bench.training.schedule import drop_epoch, epochs_run, rate_of_step
 
 __all__ = ["BatchSource", "EpochHook", "Loop", "fit", "pieces"]
@@ -26,8 +27,9 @@ Loop = Callable[[str, int, dict[str, Any]], Iterator[int]]
 """(name, total, state) -> the steps 0 .. total-1, resumable: see `Run.loop`."""
 
 EpochHook = Callable[[int, Tensor], None]
-"""(e, loss): called before epoch e, and after the last one with e = E; `loss` (M,) is the mean of the epoch
-that ended, nothing that counts before the first. Called again with the same e if a run goes on there."""
+"""(e, loss): called before epoch e, and after the last one with e = E. The network is then as it would be
+returned; `loss` () is the mean over the epoch that ended, summed over networks, and before the first epoch
+nothing that counts. Called again with the same e if a run goes on there."""
 
 
 class BatchSource(Protocol):
@@ -56,16 +58,17 @@ def fit(
     """Train `net` in place for E = `epochs` (see `epochs_run`), step by step; it is left in training mode.
 
     `loop` is asked once, by `name`: it counts optimisation steps, so that a run stops and goes on within an
-    epoch, bit for bit. `state` is what `on_epoch` changes. `log` is given the step and the mean loss. With
-    `recipe.ema` the network ends with the average of its weights after each step.
+    epoch, bit for bit. `state` is what `on_epoch` changes, in place. `log` is given the step and the mean
+    loss, summed over networks. With `recipe.ema` the network ends with the average of its weights (and of
+    running statistics) after each step. ValueError for an objective with parameters that are not to be
+    trained: a teacher is not registered with it.
     """
     work = _Training(net, batches.count, recipe, epochs, objective)
     stream: Iterator[Batch] | None = None
     for step in loop(name, work.epochs * batches.count, {**work.state, **(state or {})}):
         epoch, within = divmod(step, batches.count)
         if within == 0:
-            if on_epoch:
-                on_epoch(epoch, work.mean_loss)
+            work.look(on_epoch, epoch)
             work.begin_epoch(epoch)
         objective.epoch = epoch
         if within == 0 or stream is None:
@@ -73,8 +76,7 @@ def fit(
         loss = work.step(next(stream), step)
         if log:
             log(step, loss)
-    if on_epoch:
-        on_epoch(work.epochs, work.mean_loss)
+    work.look(on_epoch, work.epochs)
     work.finish()
 
 
@@ -87,23 +89,33 @@ class _Training:
         self.rate = rate_of_step(recipe, epochs, count)
         self.drop = drop_epoch(epochs) if recipe.schedule is Schedule.drop else None
         trained = nn.ModuleList([net, objective])
+        if not all(parameter.requires_grad for parameter in trained.parameters()):
+            raise ValueError(
+                "frozen parameters: what is not trained is no part of the network or its objective"
+            )
         self.optimiser = (AdamW if recipe.optimiser is Optimiser.adamw else Sgd)(trained, recipe)
         self.loss = torch.zeros((), device=self.optimiser.state["weights"].device)
         buffers = {f"buffer {name}": value for name, value in net.named_buffers()}
         buffers |= {f"objective {name}": value for name, value in objective.named_buffers()}
         self.state: dict[str, Any] = {**self.optimiser.state, **buffers, "loss": self.loss}
-        self.average: Tensor | None = None
+        self.average: Average | None = None
         if recipe.ema:
-            self.average = self.state["average"] = self.optimiser.state["weights"].clone()
+            self.average = Average([self.optimiser.state["weights"], *net.buffers()], recipe.ema)
+            self.state |= self.average.state
 
-    @property
-    def mean_loss(self) -> Tensor:
-        """Of the batches since the epoch began."""
-        return self.loss / self.count
+    def look(self, hook: EpochHook | None, epoch: int) -> None:
+        """Show the hook the network as it would be returned."""
+        if hook:
+            with self.average.swapped() if self.average else nullcontext():
+                hook(epoch, self.loss / self.count)
 
     def begin_epoch(self, epoch: int) -> None:
         self.loss.zero_()
         self.objective.begin_epoch(epoch)
+        if any(
+            self.state[f"objective {name}"] is not value for name, value in self.objective.named_buffers()
+        ):
+            raise RuntimeError("an objective changes its buffers in place: a new tensor would not be saved")
         if epoch == self.drop:
             self.optimiser.state["momentum"].zero_()  # the protocol rebuilds its optimiser here, without it
 
@@ -112,15 +124,15 @@ class _Training:
         loss = self._gradient(batch)
         self.loss += loss
         if self.recipe.clip:
-            _clip(self.net, self.objective, self.recipe.clip)
+            clip(self.net, self.objective, self.recipe.clip)
         self.optimiser.step(self.rate(step))
-        if self.average is not None:
-            self.average.lerp_(self.optimiser.state["weights"], 1 - self.recipe.ema)
+        if self.average:
+            self.average.update()
         return loss
 
     def finish(self) -> None:
-        if self.average is not None:
-            self.optimiser.state["weights"].copy_(self.average)
+        if self.average:
+            self.average.swap()
         self.net.zero_grad(set_to_none=True)
 
     def _gradient(self, batch: Batch) -> Tensor:
@@ -141,18 +153,3 @@ def pieces(net: nn.Module, batch: int, device: torch.device) -> int:
     """Images of a batch in one pass, as even as they can be."""
     limit = min(images_per_pass(net, device) or batch, batch)
     return math.ceil(batch / math.ceil(batch / limit))
-
-
-def _clip(net: nn.Module, objective: Objective, largest: float) -> None:
-    """Scale the gradient of each network, together with that of the objective's own modules, to a norm of at
-    most `largest`."""
-    copies = net.copies if isinstance(net, models.Network) else 1
-    parts = [p.grad.view(copies, -1) for p in net.parameters() if p.grad is not None]
-    own = [p.grad for p in objective.parameters() if p.grad is not None]
-    squares_M = torch.stack([part.square().sum(1) for part in parts]).sum(0)
-    extra = sum((gradient.square().sum() for gradient in own), start=squares_M.new_zeros(()))
-    factor_M = (largest / ((squares_M + extra).sqrt() + 1e-6)).clamp_max(1)
-    for part in parts:
-        part.mul_(factor_M[:, None])
-    for gradient in own:
-        gradient.mul_(factor_M.min())

@@ -1,4 +1,5 @@
-"""The recipes' optimisers, each on all weights of a module as one flat parameter."""
+"""The recipes' optimisers, each on all weights of a module as one flat parameter; and how gradients are
+clipped."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from distill_bench import models
 from distill_bench.groups import Optimiser, Recipe
 
-__all__ = ["AdamW", "Sgd"]
+__all__ = ["AdamW", "Sgd", "clip"]
 
 BETAS = (0.9, 0.999)  # of AdamW
 
@@ -72,3 +73,22 @@ def matrices(net: nn.Module, flat: Tensor) -> Tensor:
         if parameter.ndim > 1:
             marks[parameter.storage_offset() : parameter.storage_offset() + parameter.numel()] = 1
     return marks
+
+
+def clip(net: nn.Module, objective: nn.Module, largest: float) -> None:
+    """Scale the gradient of each of M networks to a norm of at most `largest`, as
+    `torch.nn.utils.clip_grad_norm_` does, together with that of the objective's own modules.
+
+    These are owned by no one network: where there are several, they are scaled as the network of the largest
+    gradient is.
+    """
+    copies = net.copies if isinstance(net, models.Network) else 1
+    parts = [p.grad.view(copies, -1) for p in net.parameters() if p.grad is not None]
+    own = [p.grad for p in objective.parameters() if p.grad is not None]
+    squares_M = torch.stack([part.square().sum(1) for part in parts]).sum(0)
+    extra = sum((gradient.square().sum() for gradient in own), start=squares_M.new_zeros(()))
+    factor_M = (largest / ((squares_M + extra).sqrt() + 1e-6)).clamp_max(1)
+    for part in parts:
+        part.mul_(factor_M[:, None])
+    for gradient in own:
+        gradient.mul_(factor_M.min())

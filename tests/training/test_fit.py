@@ -229,7 +229,7 @@ WIDTH = 8 * 2 * 2  # of the network's embedding
 @pytest.mark.parametrize("optimiser", list(Optimiser), ids=lambda optimiser: optimiser.name)
 @pytest.mark.parametrize("stop", [0, 4, 6, 8], ids=lambda stop: f"step {stop}")
 def test_going_on_equals_never_having_stopped(tmp_path: Path, optimiser: Optimiser, stop: int) -> None:
-    """Bit for bit: weights, statistics, averages, what the objective learned, the hook's notes, the curves."""
+    """Bit for bit: weights, statistics, averages, what the objective learned, the hook's notes, curves."""
     asked = recipe(optimiser=optimiser, lr=0.01, ema=0.8, clip=1.0, cutmix=True, warmup=1.5)
 
     def trained(folder: Path, stops: bool) -> dict[str, Tensor]:
@@ -295,12 +295,14 @@ class Frozen(training.CrossEntropy):
 class Careless(training.CrossEntropy):
     """An objective that puts a new tensor in the place of its buffer."""
 
+    begun: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("begun", torch.zeros(()))
 
     def begin_epoch(self, epoch: int) -> None:
-        self.count = self.count + 1
+        self.begun = torch.tensor(float(epoch))
 
 
 def test_what_would_be_decayed_or_forgotten_in_silence_is_an_error() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +17,7 @@ from distill_bench.groups import Optimiser, Recipe, Schedule
 from distill_bench.training.average import Average
 from distill_bench.training.batches import Batch
 from distill_bench.training.batching import images_per_pass
+from distill_bench.training.distributed import add_up, is_writer, part_of, shared_batch_norm, shared_steps
 from distill_bench.training.objectives import Objective
 from distill_bench.training.optimisers import AdamW, Sgd, clip
 from distill_bench.training.schedule import drop_epoch, epochs_run, rate_of_step
@@ -37,8 +38,9 @@ class BatchSource(Protocol):
 
     count: int  # batches of an epoch
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of the epoch from number `first` on."""
+    def epoch(self, epoch: int, first: int = 0, *, whole: bool = False) -> Iterator[Batch]:
+        """The batches of the epoch from number `first` on; of each, this process's part (`part_of`), or the
+        `whole`."""
         ...
 
 
@@ -62,20 +64,26 @@ def fit(
     loss, summed over networks. With `recipe.ema` the network ends with the average of its weights (and of
     running statistics) after each step. ValueError for an objective with parameters that are not to be
     trained: a teacher is not registered with it.
+
+    Processes that were started together (`distributed.start`) train one network: each does its part of each
+    batch, batch norm has the statistics of whole batches, process 0 goes through `loop`, and the result is
+    that of one process up to rounding, the same in all. `on_epoch` is called in each, `log` in process 0.
     """
     work = _Training(net, batches.count, recipe, epochs, objective)
     stream: Iterator[Batch] | None = None
-    for step in loop(name, work.epochs * batches.count, {**work.state, **(state or {})}):
-        epoch, within = divmod(step, batches.count)
-        if within == 0:
-            work.look(on_epoch, epoch)
-            work.begin_epoch(epoch)
-        objective.epoch = epoch
-        if within == 0 or stream is None:
-            stream = batches.epoch(epoch, within)
-        loss = work.step(next(stream), step)
-        if log:
-            log(step, loss)
+    steps = shared_steps(loop, name, work.epochs * batches.count, {**work.state, **(state or {})})
+    with closing(steps):
+        for step in steps:
+            epoch, within = divmod(step, batches.count)
+            if within == 0:
+                work.look(on_epoch, epoch)
+                work.begin_epoch(epoch)
+            objective.epoch = epoch
+            if within == 0 or stream is None:
+                stream = batches.epoch(epoch, within, whole=objective.whole)
+            loss = work.step(next(stream), step)
+            if log and is_writer():
+                log(step, loss)
     work.look(on_epoch, work.epochs)
     work.finish()
 
@@ -122,6 +130,7 @@ class _Training:
     def step(self, batch: Batch, step: int) -> Tensor:
         """One step on one batch; its mean loss, summed over networks."""
         loss = self._gradient(batch)
+        add_up(self.optimiser.gradient, loss)
         self.loss += loss
         if self.recipe.clip:
             clip(self.net, self.objective, self.recipe.clip)
@@ -136,16 +145,19 @@ class _Training:
         self.net.zero_grad(set_to_none=True)
 
     def _gradient(self, batch: Batch) -> Tensor:
-        """Add up the gradient of the mean loss of each network's batch."""
+        """Add up the gradient of the mean loss of each network's batch; of several processes, of the sum of
+        which this is a part."""
         size = batch.images.shape[1]
+        part = batch.part or part_of(size, whole=True)
         length = size if self.objective.whole else pieces(self.net, size, batch.images.device)
         more = {"features": True} if self.objective.features else {}
         total = torch.zeros_like(self.loss)
-        for piece in batch.split(length):
-            output = self.net(piece.images if len(piece.images) > 1 else piece.images[0], **more)
-            loss = self.objective(output, piece).div(size)
-            loss.backward()
-            total += loss.detach()
+        with shared_batch_norm(part):
+            for piece in batch.split(length):
+                output = self.net(piece.images if len(piece.images) > 1 else piece.images[0], **more)
+                loss = self.objective(output, piece).div(part.total)
+                loss.backward()
+                total += loss.detach()
         return total
 
 

@@ -17,8 +17,8 @@ BETAS = (0.9, 0.999)  # of AdamW
 class Sgd:
     """`torch.optim.SGD` with the recipe's momentum (or Nesterov's), and its weight decay on everything.
 
-    `state` holds the tensors that a step changes, in place; with a momentum of 0 the step is that of a newly
-    built optimiser.
+    `state` holds the tensors that a step changes, in place, and `gradient` is what it uses up; with a
+    momentum of 0 the step is that of a newly built optimiser.
     """
 
     def __init__(self, net: nn.Module, recipe: Recipe) -> None:
@@ -32,6 +32,8 @@ class Sgd:
             fused=True,
         )
         self._sgd.state[flat]["momentum_buffer"] = self.state["momentum"]
+        assert flat.grad is not None
+        self.gradient = flat.grad
 
     def step(self, rate: float) -> None:
         """Use up the gradient at the rate `rate`."""
@@ -44,7 +46,8 @@ class AdamW:
     """`torch.optim.AdamW` with the recipe's weight decay on matrices and kernels alone.
 
     The decay of one flat parameter differs from weight to weight, so it is taken off here, first, as AdamW
-    does; everything else is the library's. `state` holds the tensors that a step changes, in place.
+    does; everything else is the library's. `state` holds the tensors that a step changes, in place, and
+    `gradient` is what it uses up.
     """
 
     def __init__(self, net: nn.Module, recipe: Recipe) -> None:
@@ -56,6 +59,8 @@ class AdamW:
         steps = torch.zeros((), device=weights.device)
         self._adamw.state[flat] = {"step": steps, "exp_avg": first, "exp_avg_sq": second}
         self.state = {"weights": weights, "momentum": first, "second": second, "steps": steps}
+        assert flat.grad is not None
+        self.gradient = flat.grad
 
     def step(self, rate: float) -> None:
         """Use up the gradient at the rate `rate`."""

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from distill_bench import models, training
 from distill_bench.groups import Augmentation, Batching, Norm, Optimiser, Recipe, Schedule, StudentConfig
 from distill_bench.interrupt import Interrupted
-from distill_bench.models import Features
 from distill_bench.seeding import generator
-from distill_bench.training.batches import Batch
 from tests.training.build import CLASSES, CPU, batches, images, network, plain_loop, recipe, run_in
+from tests.training.objectives import Projected
 
 NORMS = pytest.mark.parametrize("norm", [Norm.instance, Norm.batch], ids=lambda norm: norm.name)
 
@@ -195,37 +194,6 @@ def test_hooks_are_told_the_mean_loss_of_the_epoch_and_logs_each_steps() -> None
         assert loss == pytest.approx(sum(steps) / 3, rel=1e-5)
 
 
-class Projected(training.Objective):
-    """Cross-entropy, and the embedding's distance to running class centres through a layer of its own."""
-
-    features = True
-    whole = True
-    centres: Tensor
-    seen: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(width, 4).double()
-        for i, parameter in enumerate(self.layer.parameters()):
-            nn.init.normal_(parameter, std=0.1, generator=generator(0, "layer", i))
-        self.register_buffer("centres", torch.zeros(CLASSES, 4, dtype=torch.float64))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
-
-    def forward(self, output: Features, batch: Batch) -> Tensor:
-        labels = batch.labels.flatten()
-        projected = self.layer(output.embedding)
-        with torch.no_grad():
-            self.centres.index_add_(0, labels, projected, alpha=0.1).mul_(0.9)
-        distance = (projected - self.centres[labels]).square().sum()
-        return F.cross_entropy(output.logits, labels, reduction="sum") + 0.1 * distance
-
-    def begin_epoch(self, epoch: int) -> None:
-        self.seen += epoch + 1
-
-
-WIDTH = 8 * 2 * 2  # of the network's embedding
-
-
 @pytest.mark.parametrize("optimiser", list(Optimiser), ids=lambda optimiser: optimiser.name)
 @pytest.mark.parametrize("stop", [0, 4, 6, 8], ids=lambda stop: f"step {stop}")
 def test_going_on_equals_never_having_stopped(tmp_path: Path, optimiser: Optimiser, stop: int) -> None:
@@ -233,7 +201,7 @@ def test_going_on_equals_never_having_stopped(tmp_path: Path, optimiser: Optimis
     asked = recipe(optimiser=optimiser, lr=0.01, ema=0.8, clip=1.0, cutmix=True, warmup=1.5)
 
     def trained(folder: Path, stops: bool) -> dict[str, Tensor]:
-        net, objective, run = network(Norm.batch), Projected(WIDTH), run_in(folder)
+        net, objective, run = network(Norm.batch), Projected(), run_in(folder)
         notes = torch.zeros(asked.epochs + 1)
 
         def note(epoch: int, loss: Tensor) -> None:
@@ -271,7 +239,7 @@ def test_going_on_equals_never_having_stopped(tmp_path: Path, optimiser: Optimis
 
 
 def test_an_objectives_own_layers_learn_and_its_buffers_are_there_at_the_end() -> None:
-    objective = Projected(WIDTH)
+    objective = Projected()
     before = [p.detach().clone() for p in objective.parameters()]
     fitted(recipe(), objective=objective)
     assert all(not torch.equal(p, b) for p, b in zip(objective.parameters(), before, strict=True))
@@ -326,8 +294,8 @@ def test_objectives_that_learn_or_remember_belong_to_one_network() -> None:
         loop=plain_loop,
     )
     with pytest.raises(ValueError, match="one network"):
-        train(seeds=[1, 2], objective=Projected(WIDTH))
-    assert len(train(seeds=[1], objective=Projected(WIDTH)).modules) == 1
+        train(seeds=[1, 2], objective=Projected())
+    assert len(train(seeds=[1], objective=Projected()).modules) == 1
 
 
 @pytest.mark.parametrize(("drop_last", "steps"), [(True, 2), (False, 3)])

@@ -87,8 +87,13 @@ class Recipe(Group):
         self._check_milestones()
 
     def milestone_epochs(self, epochs: int) -> list[int]:
-        """The epochs, of so many, that begin at a milestone. UserError where two of them fall together."""
+        """The epochs, of so many, that begin at a milestone. UserError where two of them fall together.
+
+        Of a run that has no more epochs than milestones, as `profile=smoke` cuts it short, they may.
+        """
         at = [round(share * epochs) for share in self.milestones]
+        if epochs <= len(at):
+            return [min(max(1, epoch), max(1, epochs - 1)) for epoch in at]
         if any(b <= a for a, b in zip([0, *at], [*at, epochs], strict=False)):
             raise UserError(
                 f"{self.PLACE}.milestones={self.milestones}: they do not fit {epochs} epochs: "

@@ -18,6 +18,7 @@ from distill_bench.groups import Augmentation, Recipe
 from distill_bench.seeding import generator
 from distill_bench.training.crop import CropAugmentation
 from distill_bench.training.cutmix import cutmix, draw_mix
+from distill_bench.training.distributed import Part, part_of
 from distill_bench.training.pad_crop import PadCrop
 from distill_bench.training.schedule import steps_of_epoch
 
@@ -35,7 +36,7 @@ class Batch:
     """Images (M, B, C, H, W) and labels (M, B), and where they stand in their set, indices (M, B).
 
     Mixed images also have `others`, the labels (M, B) of what is pasted in, and `share` (M,), the part of
-    each image that is its own.
+    each image that is its own. Where several processes train together, `part` is what this one has of it.
     """
 
     images: Tensor
@@ -43,6 +44,13 @@ class Batch:
     others: Tensor | None = None
     share: Tensor | None = None
     indices: Tensor | None = None
+    part: Part | None = None
+
+    def of(self, part: Part) -> Batch:
+        """The images of one process, given those of all."""
+        at = part.at
+        others, indices = (None if each is None else each[:, at] for each in (self.others, self.indices))
+        return Batch(self.images[:, at], self.labels[:, at], others, self.share, indices, part)
 
     def split(self, size: int) -> list[Batch]:
         """Pieces of `size` images of each network."""
@@ -64,11 +72,11 @@ class DrawnBatches:
     def __init__(self, draw: Callable[[int], tuple[Tensor, Tensor]], count: int) -> None:
         self.draw, self.count = draw, count
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of the epoch from number `first` on."""
+    def epoch(self, epoch: int, first: int = 0, *, whole: bool = False) -> Iterator[Batch]:
+        """The batches of the epoch from number `first` on; of each, this process's part, or the `whole`."""
         for step in range(epoch * self.count + first, (epoch + 1) * self.count):
             images, labels = self.draw(step)
-            yield Batch(images[None], labels[None])
+            yield Batch(images[None], labels[None]).of(part_of(len(labels), whole=whole))
 
 
 class Batches:
@@ -94,27 +102,33 @@ class Batches:
         self.strategy = families if siamese else ""
         self.crop = _crop(recipe, families, colours) if recipe.augment and not siamese else None
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of the epoch from number `first` on, the last one smaller where the set ends."""
+    def epoch(self, epoch: int, first: int = 0, *, whole: bool = False) -> Iterator[Batch]:
+        """The batches of the epoch from number `first` on, the last one smaller where the set ends; of each,
+        this process's part, or the `whole`."""
         count, size = len(self.labels), self.recipe.batch_size
         augmented = self._crops(epoch, count) if self.crop else self._siamese(epoch, count)
         mixing = [generator(seed, "cutmix", epoch) for seed in self.seeds]
-        for step, indices_MB in enumerate(self._order(epoch, count).split(size, dim=1)[: self.count]):
+        for step, whole_MB in enumerate(self._order(epoch, count).split(size, dim=1)[: self.count]):
+            length = whole_MB.shape[1]
             if step < first:
-                _skip(mixing if self.recipe.cutmix else [], indices_MB.shape[1])
+                _skip(mixing if self.recipe.cutmix else [], length)
                 continue
+            part = part_of(length, whole=whole)
+            at = slice(0, length) if self.recipe.cutmix else part.at  # images are mixed with those of others
+            indices_MB = whole_MB[:, at]
             images_MBCHW = self.fetch(indices_MB.flatten()).unflatten(0, indices_MB.shape)
-            batch = Batch(augmented(images_MBCHW, step), self.labels[indices_MB], indices=indices_MB)
-            yield _mixed(batch, mixing) if self.recipe.cutmix else batch
+            place = slice(step * size + at.start, step * size + at.stop)
+            images_MBCHW = augmented(images_MBCHW, step, place)
+            batch = Batch(images_MBCHW, self.labels[indices_MB], indices=indices_MB, part=part)
+            yield _mixed(batch, mixing).of(part) if self.recipe.cutmix else batch
 
     def _order(self, epoch: int, count: int) -> Tensor:
         """Each network's own permutation of the set, (M, N)."""
         orders = [torch.randperm(count, generator=generator(seed, "order", epoch)) for seed in self.seeds]
         return torch.stack(orders).to(self.labels.device, non_blocking=True)
 
-    def _siamese(self, epoch: int, count: int) -> Callable[[Tensor, int], Tensor]:
+    def _siamese(self, epoch: int, count: int) -> Callable[[Tensor, int, slice], Tensor]:
         """One family for each batch of each network, its parameters drawn for each image."""
-        size = self.recipe.batch_size
         draws = [
             torch.rand(count, augment.UNIFORMS, generator=g, device=g.device) for g in self._generators(epoch)
         ]
@@ -124,23 +138,22 @@ class Batches:
             for seed in self.seeds
         ]
 
-        def augmented(images_MBCHW: Tensor, step: int) -> Tensor:
+        def augmented(images_MBCHW: Tensor, step: int, at: slice) -> Tensor:
             if not self.strategy:
                 return images_MBCHW
-            at = slice(step * size, (step + 1) * size)
             draw = augment.Draw(tuple(families[step] for families in families_MS), uniforms_MNU[:, at])
             return augment.apply(draw, images_MBCHW)
 
         return augmented
 
-    def _crops(self, epoch: int, count: int) -> Callable[[Tensor, int], Tensor]:
+    def _crops(self, epoch: int, count: int) -> Callable[[Tensor, int, slice], Tensor]:
         """A crop, a flip and colours drawn for each image."""
         assert self.crop is not None
-        crop, size = self.crop, self.recipe.batch_size
+        crop = self.crop
         random_MNU = torch.stack([crop.draw(count, g) for g in self._generators(epoch)])
 
-        def augmented(images_MBCHW: Tensor, step: int) -> Tensor:
-            random = random_MNU[:, step * size : (step + 1) * size].flatten(0, 1)
+        def augmented(images_MBCHW: Tensor, _step: int, at: slice) -> Tensor:
+            random = random_MNU[:, at].flatten(0, 1)
             return crop(images_MBCHW.flatten(0, 1), random).view(images_MBCHW.shape)
 
         return augmented

@@ -1,4 +1,5 @@
-"""The recipes' optimisers, each on all weights of a module as one flat parameter."""
+"""The recipes' optimisers, each on all weights of a module as one flat parameter; and how gradients are
+clipped."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from distill_bench import models
 from distill_bench.groups import Optimiser, Recipe
 
-__all__ = ["AdamW", "Sgd"]
+__all__ = ["AdamW", "Sgd", "clip"]
 
 BETAS = (0.9, 0.999)  # of AdamW
 
@@ -16,8 +17,8 @@ BETAS = (0.9, 0.999)  # of AdamW
 class Sgd:
     """`torch.optim.SGD` with the recipe's momentum (or Nesterov's), and its weight decay on everything.
 
-    `state` holds the tensors that a step changes, in place; with a momentum of 0 the step is that of a newly
-    built optimiser.
+    `state` holds the tensors that a step changes, in place, and `gradient` is what it uses up; with a
+    momentum of 0 the step is that of a newly built optimiser.
     """
 
     def __init__(self, net: nn.Module, recipe: Recipe) -> None:
@@ -31,6 +32,8 @@ class Sgd:
             fused=True,
         )
         self._sgd.state[flat]["momentum_buffer"] = self.state["momentum"]
+        assert flat.grad is not None
+        self.gradient = flat.grad
 
     def step(self, rate: float) -> None:
         """Use up the gradient at the rate `rate`."""
@@ -43,7 +46,8 @@ class AdamW:
     """`torch.optim.AdamW` with the recipe's weight decay on matrices and kernels alone.
 
     The decay of one flat parameter differs from weight to weight, so it is taken off here, first, as AdamW
-    does; everything else is the library's. `state` holds the tensors that a step changes, in place.
+    does; everything else is the library's. `state` holds the tensors that a step changes, in place, and
+    `gradient` is what it uses up.
     """
 
     def __init__(self, net: nn.Module, recipe: Recipe) -> None:
@@ -55,6 +59,8 @@ class AdamW:
         steps = torch.zeros((), device=weights.device)
         self._adamw.state[flat] = {"step": steps, "exp_avg": first, "exp_avg_sq": second}
         self.state = {"weights": weights, "momentum": first, "second": second, "steps": steps}
+        assert flat.grad is not None
+        self.gradient = flat.grad
 
     def step(self, rate: float) -> None:
         """Use up the gradient at the rate `rate`."""
@@ -72,3 +78,22 @@ def matrices(net: nn.Module, flat: Tensor) -> Tensor:
         if parameter.ndim > 1:
             marks[parameter.storage_offset() : parameter.storage_offset() + parameter.numel()] = 1
     return marks
+
+
+def clip(net: nn.Module, objective: nn.Module, largest: float) -> None:
+    """Scale the gradient of each of M networks to a norm of at most `largest`, as
+    `torch.nn.utils.clip_grad_norm_` does, together with that of the objective's own modules.
+
+    These are owned by no one network: where there are several, they are scaled as the network of the largest
+    gradient is.
+    """
+    copies = net.copies if isinstance(net, models.Network) else 1
+    parts = [p.grad.view(copies, -1) for p in net.parameters() if p.grad is not None]
+    own = [p.grad for p in objective.parameters() if p.grad is not None]
+    squares_M = torch.stack([part.square().sum(1) for part in parts]).sum(0)
+    extra = sum((gradient.square().sum() for gradient in own), start=squares_M.new_zeros(()))
+    factor_M = (largest / ((squares_M + extra).sqrt() + 1e-6)).clamp_max(1)
+    for part in parts:
+        part.mul_(factor_M[:, None])
+    for gradient in own:
+        gradient.mul_(factor_M.min())

@@ -126,6 +126,10 @@ def train_students(
     batch = min(recipe.batch_size, len(labels))
     together = networks_together(first, batching, len(seeds), batch, device)
     objective = (objective or CrossEntropy()).to(device)
+    if len(seeds) > 1 and objective.state_dict():
+        raise ValueError("an objective that learns, or remembers, is that of one network")
+    if objective.features:
+        together = 1
     modules, best = [], list[float]()
     for start in range(0, len(seeds), together):
         group = seeds[start : start + together]

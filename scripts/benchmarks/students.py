@@ -23,17 +23,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from distill_bench import augment, models, training
-from distill_bench.catalogue import conf_dir
 from distill_bench.data import Normalise
 from distill_bench.device import choose_device
 from distill_bench.groups import Batching, ProtocolConfig, StudentConfig
-from distill_bench.planning import typed
+from distill_bench.planning import compose, typed
 from distill_bench.seeding import generator
 from distill_bench.training.batches import Batches
 from distill_bench.training.batching import images_per_pass, networks_together
@@ -179,7 +177,7 @@ def plain_students(case: Case, starts: Sequence[nn.Module] = ()) -> list[nn.Modu
 def our_students(case: Case, batching: Batching) -> training.Students:
     """The same through the package."""
     images, labels = case.data
-    protocol = ProtocolConfig(batching=batching, augment=bool(case.strategy))
+    protocol = ProtocolConfig(augment=bool(case.strategy))
     students = training.train_students(
         case.build,
         lambda i: images[i],
@@ -190,6 +188,7 @@ def our_students(case: Case, batching: Batching) -> training.Students:
         augmentation=case.strategy,
         device=case.device,
         loop=lambda _name, total, _state: iter(range(total)),
+        batching=batching,
     )
     training.accuracies(students, case)
     return students
@@ -235,10 +234,8 @@ def crop_rows(case: Case) -> list[dict[str, Any]]:
     normalise = Normalise([0.5] * images.shape[1], [0.25] * images.shape[1], case.device)
     rows = []
     for name in ("minimax_hard", "rded_soft"):
-        content = OmegaConf.load(conf_dir() / "protocol" / f"{name}.yaml")
-        protocol = replace(
-            training.protocol_for(typed(ProtocolConfig, content, "protocol"), IPC, K), best=False
-        )
+        content = compose([f"protocol={name}"]).config.protocol
+        protocol = training.protocol_for(typed(ProtocolConfig, content, "protocol"), IPC, K)
         batches = Batches(lambda i: images[i], labels, protocol, SEEDS[:1], case.strategy, normalise)
         whole = partial(
             training.train_students,
@@ -252,7 +249,7 @@ def crop_rows(case: Case) -> list[dict[str, Any]]:
             device=case.device,
             loop=lambda _name, total, _state: iter(range(total)),
             colours=normalise,
-            teacher=teacher if name == "rded_soft" else None,
+            objective=training.SoftLabels(teacher, protocol.temperature) if name == "rded_soft" else None,
         )
         three = partial(lambda batches: [list(batches.epoch(number)) for number in range(3)], batches)
         augmented, trained = median_seconds([three, whole], repeats=3)

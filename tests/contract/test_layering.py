@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "distill_bench"
 LAYERS = [
-    {"errors", "files", "seeding", "interrupt", "memory", "progress", "deferred", "metrics"}
+    {"errors", "files", "seeding", "interrupt", "memory", "progress", "deferred", "processes", "metrics"}
     | {"spec", "architectures"},
     {"groups", "catalogue", "store", "tracking", "device", "provenance"},
     {"contract", "running", "context"},

@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from torch import nn
 
 from distill_bench import models, training
-from distill_bench.catalogue import conf_dir
 from distill_bench.context import Context
 from distill_bench.errors import UserError
 from distill_bench.groups import Batching, Norm, ProtocolConfig, StudentConfig
-from distill_bench.planning import typed
+from distill_bench.planning import compose, typed
 from distill_bench.products import synthetic_set
 from distill_bench.reporting import read_results
 from distill_bench.reporting.cells import series_of
@@ -29,7 +27,7 @@ from distill_bench.reporting.layout import pivots
 from distill_bench.reporting.table import rows
 from distill_bench.seeding import generator
 from distill_bench.training.batches import Batch, Batches
-from distill_bench.training.losses import hard_loss, soft_loss
+from distill_bench.training.objectives import SoftLabels, hard_loss, soft_loss
 from distill_bench.training.optimisers import AdamW
 from tests.reporting import build as made_up
 
@@ -38,9 +36,8 @@ MakeContext = Callable[..., Context]
 
 
 def protocol(name: str) -> ProtocolConfig:
-    """The protocol of a file of conf/protocol."""
-    content = OmegaConf.load(conf_dir() / "protocol" / f"{name}.yaml")
-    config: ProtocolConfig = typed(ProtocolConfig, content, "protocol")
+    """The protocol of an option, with its recipe."""
+    config: ProtocolConfig = typed(ProtocolConfig, compose([f"protocol={name}"]).config.protocol, "protocol")
     return config
 
 
@@ -192,9 +189,7 @@ def train(
     best: bool = True,
 ) -> training.Students:
     """Two small networks on twenty noisy patterns of three channels, by one of the protocols."""
-    small = training.protocol_for(
-        replace(protocol(name), **SMALL[name], batching=batching, best=best, readings=3), 2, 10
-    )
+    small = training.protocol_for(replace(protocol(name), **SMALL[name], best=best), 2, 10)
     data = Patterns()
     config, shape = StudentConfig(width=8, norm=norm), {"channels": 3, "num_classes": 10, "resolution": 8}
     build = lambda: models.build(config, **shape)  # noqa: E731
@@ -209,9 +204,11 @@ def train(
         augmentation="color_flip",
         device=CPU,
         loop=loop,
+        batching=batching,
         colours=data,
-        teacher=teacher,
-        test=data,
+        objective=SoftLabels(teacher, small.temperature) if teacher else None,
+        test=data if small.best else None,
+        readings=3,
     )
 
 
@@ -258,7 +255,7 @@ def test_networks_trained_together_equal_networks_trained_one_by_one(name: str) 
         torch.testing.assert_close(alone.state_dicts()[0][key], value, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("stop", [1, 4])
+@pytest.mark.parametrize("stop", [1, 2, 9])
 @pytest.mark.parametrize("norm", [Norm.instance, Norm.batch], ids=lambda norm: norm.name)
 @pytest.mark.parametrize("name", list(SMALL))
 def test_resumed_training_equals_uninterrupted(name: str, norm: Norm, stop: int) -> None:

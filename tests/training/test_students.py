@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from distill_bench.training.optimisers import Sgd
 
 CPU = torch.device("cpu")
 FAMILIES = "color_crop_cutout_scale_rotate"
-PROTOCOL = ProtocolConfig(batch_size=16, batching=Batching.sequential)
+PROTOCOL = ProtocolConfig(batch_size=16)
 
 
 class Digits:
@@ -63,6 +64,7 @@ def train(
     seeds: tuple[int, ...] = (1, 2, 3),
     loop: Callable[..., Iterator[int]] = plain_loop,
     name: str = "convnet",
+    batching: Batching = Batching.sequential,
 ) -> training.Students:
     config = StudentConfig(name=name, width=8, norm=norm)
     return training.train_students(
@@ -75,6 +77,7 @@ def train(
         augmentation=FAMILIES,
         device=CPU,
         loop=loop,
+        batching=batching,
     )
 
 
@@ -119,7 +122,7 @@ def test_sgd_gives_the_bits_of_its_definition(momentum: float) -> None:
 @pytest.mark.parametrize("norm", list(Norm), ids=lambda norm: norm.name)
 def test_networks_trained_together_equal_networks_trained_one_by_one(digits: Digits, norm: Norm) -> None:
     one_by_one = train(digits, norm=norm)
-    together = train(digits, replace(PROTOCOL, batching=Batching.stacked), norm=norm)
+    together = train(digits, norm=norm, batching=Batching.stacked)
     assert len(one_by_one.modules) == 3
     assert len(together.modules) == 1
     assert len(together) == len(one_by_one) == 3
@@ -173,12 +176,16 @@ def test_nothing_is_drawn_from_the_global_generator(digits: Digits) -> None:
     "batching", [Batching.stacked, Batching.sequential], ids=lambda batching: batching.name
 )
 @pytest.mark.parametrize("norm", [Norm.instance, Norm.batch], ids=lambda norm: norm.name)
-def test_resumed_training_equals_uninterrupted(digits: Digits, batching: Batching, norm: Norm) -> None:
+@pytest.mark.parametrize("stop", [0, 5, 8, 11], ids=lambda stop: f"step {stop}")
+def test_resumed_training_equals_uninterrupted(
+    digits: Digits, batching: Batching, norm: Norm, stop: int
+) -> None:
+    """Two steps an epoch: within one, before one, and where the rate of E = 5 drops, which is step 8."""
     saved: dict[str, tuple[int, dict[str, Any]]] = {}
 
     def stopped(name: str, total: int, state: dict[str, Any]) -> Iterator[int]:
         for step in range(total):
-            if step == 4:  # where the rate of E = 5 drops
+            if step == stop:
                 saved[name] = (step, copy.deepcopy(state))
                 raise KeyboardInterrupt
             yield step
@@ -190,11 +197,12 @@ def test_resumed_training_equals_uninterrupted(digits: Digits, batching: Batchin
                 tensor.copy_(content[key])
         return iter(range(start, total))
 
-    protocol, seeds = replace(PROTOCOL, batching=batching), (1, 2) if batching is Batching.stacked else (1,)
-    whole = train(digits, protocol, norm=norm, epochs=5, seeds=seeds)
+    seeds = (1, 2) if batching is Batching.stacked else (1,)
+    run = partial(train, digits, norm=norm, epochs=5, seeds=seeds, batching=batching)
+    whole = run()
     with pytest.raises(KeyboardInterrupt):
-        train(digits, protocol, norm=norm, epochs=5, seeds=seeds, loop=stopped)
-    assert_same(train(digits, protocol, norm=norm, epochs=5, seeds=seeds, loop=resumed), whole, 0)
+        run(loop=stopped)
+    assert_same(run(loop=resumed), whole, 0)
 
 
 def test_training_learns_the_digits(digits: Digits) -> None:

@@ -33,6 +33,12 @@ METRICS: dict[str, Metric] = {
     "best_accuracy": Metric(
         "%", True, "the highest of the test accuracies read during training: selected on test data"
     ),
+    "robust_accuracy": Metric(
+        "%",
+        True,
+        "share of test images to which a network gives their label, and an attack found no change of the image"
+        " that makes it err",
+    ),
     "label_agreement": Metric("%", True, "share of the set's images to which a classifier gives their label"),
     "log_likelihood": Metric("nat", True, "mean log q(y|x) of the set's images under a classifier q"),
     "prototype_information": Metric("nat", True, "log K + mean log q(y|x), a lower bound of I(X;Y)"),

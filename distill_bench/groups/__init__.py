@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from distill_bench.groups.attack import AttackConfig, AttackKind, AttackLoss, AttackNorm
 from distill_bench.groups.dataset import DatasetConfig, Statistics
 from distill_bench.groups.generator import GeneratorConfig, GeneratorKind, Sampler, Variance
 from distill_bench.groups.group import Group, plain
@@ -23,6 +24,10 @@ from distill_bench.groups.tracker import TrackerConfig
 
 __all__ = [
     "GROUPS",
+    "AttackConfig",
+    "AttackKind",
+    "AttackLoss",
+    "AttackNorm",
     "Augmentation",
     "Batching",
     "DatasetConfig",

@@ -15,7 +15,7 @@ LAYERS = [
     {"groups", "catalogue", "store", "tracking", "device", "provenance"},
     {"contract", "run", "context"},
     {"augment", "data", "models", "mixtures", "reporting", "products"},
-    {"training", "information", "matching", "generative", "selection"},
+    {"attacks", "training", "information", "matching", "generative", "selection"},
     {"methods"},
     {"tasks"},
     {"overrides"},

@@ -31,7 +31,9 @@ METRICS: dict[str, Metric] = {
         "%", True, "test accuracy of the same network trained on the whole training set"
     ),
     "robust_accuracy": Metric(
-        "%", True, "share of the test images that a network gets right, and under everything that was tried"
+        "%",
+        True,
+        "share of the test images that a network gets right, and all changes of which that were tried",
     ),
     "best_accuracy": Metric(
         "%", True, "the highest of the test accuracies read during training: selected on test data"

@@ -5,7 +5,6 @@ Legend: B images, K classes, T temperature, z logits, p = softmax(z / T).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -29,8 +28,7 @@ def divergence(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Te
 class KnowledgeDistillation(training.Objective):
     r""":math:`\gamma\, CE(z_s, y) + \alpha\, T^2 KL(p_t \| p_s)`, summed over images.
 
-    Of several teachers p_t is the mean of their softened predictions: our choice (the paper's ensembles have
-    the arithmetic or the geometric mean). `teachers` take images as the student sees them.
+    Of several teachers p_t is the mean of their softened predictions (`training.mean_teacher`). `teachers` take images as the student sees them.
     """
 
     def __init__(
@@ -42,14 +40,13 @@ class KnowledgeDistillation(training.Objective):
         soft_weight: float,
     ) -> None:
         super().__init__()
-        self.teachers = list(teachers)
+        self._teacher = training.mean_teacher(teachers, temperature)
         self.temperature, self.hard_weight, self.soft_weight = temperature, hard_weight, soft_weight
 
     def forward(self, output: Tensor, batch: training.Batch) -> Tensor:
         """Of logits (B, K) of one network or (M, B, K)."""
         logits, images = output.flatten(0, -2), batch.images.flatten(0, 1)
         with torch.no_grad():
-            each = torch.stack([F.log_softmax(t(images) / self.temperature, dim=-1) for t in self.teachers])
-            teacher = self.temperature * (each.logsumexp(0) - math.log(len(each)))
+            teacher = self._teacher(images)
         soft = divergence(logits, teacher, self.temperature).sum()
         return self.hard_weight * training.hard_loss(output, batch) + self.soft_weight * soft

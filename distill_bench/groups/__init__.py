@@ -11,7 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from distill_bench.groups.attack import AttackConfig, AttackLoss, AttackNorm
+from distill_bench.groups.attack import AttackConfig, AttackKind, AttackLoss, AttackNorm
 from distill_bench.groups.dataset import DatasetConfig, Statistics
 from distill_bench.groups.generator import GeneratorConfig, GeneratorKind, Sampler, Variance
 from distill_bench.groups.group import Group, plain
@@ -28,6 +28,7 @@ from distill_bench.groups.trainset import TrainsetConfig
 __all__ = [
     "GROUPS",
     "AttackConfig",
+    "AttackKind",
     "AttackLoss",
     "AttackNorm",
     "Augmentation",

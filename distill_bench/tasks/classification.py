@@ -37,6 +37,6 @@ def measure(ctx: Context, product: Classifier) -> Outcome:
     attack = ctx.group(AttackConfig)
     if not attack:
         return Outcome(measures)
-    flags = attacks.robust_flags(ctx, lambda images: product(images[0])[None], 1, test, attack, "attack")
-    file = flags.save(ctx.folder / "attacked.parquet")
-    return Outcome([*measures, *flags.measures({})], {"attacked": file.name})
+    flags = attacks.robust_flags(ctx, product, 1, test, attack, "attack")
+    flags.save(ctx.folder / "attacked.parquet")
+    return Outcome([*measures, *flags.measures()], {"attacked": "attacked.parquet"})

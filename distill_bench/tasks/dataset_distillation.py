@@ -21,8 +21,6 @@ from distill_bench.groups import (
 from distill_bench.metrics import Measure
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from distill_bench.products import SyntheticSet
 
 __all__ = ["MEASURED_WHEN", "MEASURED_WITH", "PRODUCT", "SMOKE", "TABLE", "check", "measure"]
@@ -87,15 +85,12 @@ def _attacked(
     ctx: Context, artifacts: dict[str, str], name: str, students: training.Students
 ) -> list[Measure]:
     """`robust_accuracy` of the students of one architecture; the flags of each image go into a file."""
-    data = ctx.dataset
-
-    def logits(pixels: Tensor) -> Tensor:
-        return students.own_logits(data.transform.forward_unit(pixels))
-
-    attack = ctx.group(AttackConfig)
-    flags = attacks.robust_flags(ctx, logits, len(students), data.test, attack, f"attack-{name}")
-    file = flags.save(ctx.folder / f"attacked_{name}.parquet")
-    artifacts[f"attacked_{name}"] = file.name
+    networks = attacks.PixelNetworks(students.modules, ctx.dataset.transform)
+    flags = attacks.robust_flags(
+        ctx, networks, networks.copies, ctx.dataset.test, ctx.group(AttackConfig), f"attack-{name}"
+    )
+    artifacts[f"attacked_{name}"] = f"attacked_{name}.parquet"
+    flags.save(ctx.folder / artifacts[f"attacked_{name}"])
     return flags.measures({"student": name})
 
 

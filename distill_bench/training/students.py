@@ -59,19 +59,6 @@ class Students:
             [output.unflatten(0, (-1, len(images))) if output.ndim == 2 else output for output in outputs]
         )
 
-    def own_logits(self, images: Tensor) -> Tensor:
-        """Logits (M, B, K) of images of each network's own (M, B, C, H, W), in evaluation mode, without a
-        gradient for the weights."""
-        outputs, first = [], 0
-        for module in self.modules:
-            count = _copies(module)
-            own = images[first : first + count]
-            frozen = module.eval().requires_grad_(False)
-            output = frozen(own if count > 1 else own[0])
-            outputs.append(output if output.ndim == 3 else output[None])
-            first += count
-        return torch.cat(outputs)
-
     def state_dicts(self) -> list[dict[str, Tensor]]:
         """The weights of each network, as its own `load_state_dict` takes them."""
         return [state for module in self.modules for state in _states(module)]

@@ -13,7 +13,7 @@ from distill_bench.planning import Plan
 RunCell = Callable[..., dict[str, Any]]
 Planned = Callable[..., Plan]
 
-SMALL = ("dataset=digits", "profile=smoke", "ipc=2")
+SMALL = ("dataset=digits", "profile=smoke", "ipc.images_per_class=2")
 STUDENT = ("student=mlp", "student.width=16", "recipe=digits")
 MLP = ("teacher=mlp", "teacher.width=16", "teacher.recipe=digits")
 SOFT = ("protocol=rded_soft", "student=convnet")

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill_bench.catalogue import group_options, method_module, task_module
 from distill_bench.contract import MethodInfo, ProductSpec
-from distill_bench.errors import UserError, require
+from distill_bench.errors import UserError, closest, require
 from distill_bench.groups import GROUPS, DatasetConfig, plain
 from distill_bench.planning.capped import capped_nodes
 from distill_bench.planning.composition import Composition, compose
@@ -219,6 +219,10 @@ def _plan_part(
         return given
     makes = task_module(method_module(spec.method).INFO.task).PRODUCT  # a UserError for an unknown method
     require(makes == spec.kind, f"{key}.method", spec.method, f"a method that makes a {spec.kind}")
+    for group, option in spec.options.items():
+        known = group_options(group)
+        if option not in known:
+            raise UserError(f"{key}.{group}={option}: no such {group}; {closest(option, known)}")
     not_asked = {*spec.own, *spec.options}
     inherited = {g: asker.choices[g] for g in INHERITED if g not in not_asked}
     words = [f"method='{spec.method}'", *(f"{g}='{o}'" for g, o in {**inherited, **spec.options}.items())]

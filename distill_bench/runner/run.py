@@ -117,7 +117,12 @@ def _result(
         "profile": plan.product.profile,
         "settings": plan.settings,
         "seed": plan.options.seed,
-        "config": {"method": plain(plan.product.config), **plan.identity, **_used(plan.product)},
+        "config": {
+            "method": plain(plan.product.config),
+            "made_from": plan.product.identity["made_from"],
+            **plan.identity,
+            **_used(plan.product),
+        },
         "product": {
             "id": plan.product.product_id,
             "digest": stored.digest,

@@ -14,7 +14,7 @@ from distill_bench.planning import Plan
 RunCell = Callable[..., dict[str, Any]]
 Planned = Callable[..., Plan]
 
-SMALL = ("dataset=digits", "profile=smoke", "ipc=2")
+SMALL = ("dataset=digits", "profile=smoke")
 STUDENT = ("student=mlp", "student.width=16", "recipe=digits")
 
 
@@ -34,7 +34,10 @@ def made(run_cell: RunCell, root: Path, *words: str) -> Path:
         (("method=kd", *STUDENT, "teacher=mlp", "teacher.method=dm"), "a method that makes a classifier"),
         (("method=kd", *STUDENT, "teacher=mlp", "teacher.method=cee"), "method=cee: unknown method"),
         (("method=kd", *STUDENT, "teacher=mlp", "teacher.count=0"), "teacher.count=0: must be from 1"),
-        (("method=kd", *STUDENT, "teacher=mlp", "teacher.recipe=crd"), "recipe=crd: no such recipe"),
+        (
+            ("method=kd", *STUDENT, "teacher=mlp", "teacher.recipe=crd"),
+            "teacher.recipe=crd: no such recipe; did you mean .crd_240",
+        ),
         (
             ("method=kd", *STUDENT, "teacher=mlp", "teacher.source=x"),
             "teacher.source: not used by teacher=mlp",

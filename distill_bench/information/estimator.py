@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
     from distill_bench.running import Run
 
-__all__ = ["Estimator", "EstimatorTraining", "best_round", "train_estimator"]
+__all__ = ["Estimator", "EstimatorTraining", "best_round", "rounds_of", "train_estimator"]
 
 ROUNDS = 20  # validations, and refreshments of the centroids
 NOISE = 0.2  # largest standard deviation of the noise on the inputs, so that blurred images are in range
@@ -37,7 +37,7 @@ POINT = 0.5  # % of accuracy that a likelier set of weights may lose against the
 class EstimatorTraining:
     """How the estimator is built and trained."""
 
-    steps: int  # optimisation steps
+    steps: int  # optimisation steps, rounded up to whole rounds
     width: int  # channels of its ConvNet
     weight: float  # lambda of the information term
     plain: float = 0.8  # share of the steps with cross-entropy alone, which come first
@@ -93,6 +93,12 @@ def best_round(scores: list[dict[str, float]], first: int = 0) -> int:
     return max(late or near, key=lambda i: (scores[i]["log_likelihood"], i))
 
 
+def rounds_of(steps: int) -> tuple[int, int]:
+    """(rounds, steps of each): at most `ROUNDS` of them, with as many steps together, or a few more."""
+    length = math.ceil(steps / ROUNDS)
+    return math.ceil(steps / length), length
+
+
 class _Mcmi(training.Objective):
     """`mcmi_loss`; from epoch `informed` on with centroids that are read anew before each epoch."""
 
@@ -122,7 +128,7 @@ def _train(
     encode: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
     """Rounds of steps, after each of which the held-out images are looked at; the best round is kept."""
-    train, rounds = data.train, min(ROUNDS, settings.steps)
+    train, (rounds, length) = data.train, rounds_of(settings.steps)
     informed = math.ceil(settings.plain * rounds) if settings.weight else rounds  # first round with the term
     held_out = max(1, min(HELD, train.smallest_class // 10))
     rest_N, held_N = hold_out(train, held_out, generator(0, "estimator split", device=run.device))
@@ -153,7 +159,7 @@ def _train(
 
     training.fit(
         net,
-        training.DrawnBatches(_drawn(data, rest_N, encode), math.ceil(settings.steps / rounds)),
+        training.DrawnBatches(_drawn(data, rest_N, encode), length),
         RECIPE,
         epochs=rounds,
         objective=_Mcmi(settings.weight, informed, fresh_centroids, data.num_classes).to(run.device),

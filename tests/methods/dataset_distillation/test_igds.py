@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -176,10 +177,19 @@ def test_an_estimator_that_is_stopped_gives_the_same_bits_as_one_that_is_not(
     assert whole["record"] == resumed["record"]
 
 
+@pytest.mark.parametrize("steps", [1, 7, 20, 21, 45, 400, 6001])
+def test_rounds_of_an_estimator_have_as_many_steps_as_asked_for_or_less_than_a_round_more(steps: int) -> None:
+    rounds, length = estimator_module.rounds_of(steps)
+    assert 1 <= rounds <= estimator_module.ROUNDS
+    assert steps <= rounds * length < steps + length
+    assert rounds == 20 or steps % 20
+
+
 def test_an_estimator_that_diverges_is_no_estimator(
     context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimator_module, "LR", 1e30)
+    recipe = replace(estimator_module.RECIPE, lr=1e30)
+    monkeypatch.setattr(estimator_module, "RECIPE", recipe)
     with pytest.raises(UserError, match=r"^estimator step \d+: .*the run diverged"):
         estimator(context("method=igds", "dataset=digits"), 0.3, 40)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from distill_bench import deferred
+from distill_bench import deferred, processes
 from distill_bench.errors import UserError, require
 from distill_bench.interrupt import Interrupt, Interrupted
 from distill_bench.overrides import check_choices, explain, plain_words
@@ -106,6 +106,7 @@ def run(*words: str) -> Result:
         line = f"stopped at {stopped}; its state is saved: the same call goes on from there"
         raise KeyboardInterrupt(line) from None
     options = plan.options
+    assert record is not None, "a process that was started to help another has no result of its own"
     return Result(record, Path(options.runs_root) / plan.run_id, Path(options.products_root))
 
 
@@ -128,8 +129,10 @@ def results(root: Path | str = "runs", *, products_root: Path | str | None = Non
 
 def carry_out(
     config: DictConfig, choices: Mapping[str, str], words: Sequence[str], say: Callable[[str], None]
-) -> tuple[Plan, dict[str, Any]]:
+) -> tuple[Plan, dict[str, Any] | None]:
     """Plan, check and (unless it is already done) make and measure one run: its plan, and its result.
+
+    In a process that only helps another one (see `processes`) there is no result.
 
     `config`, `choices` and `words` are as `plan_run` takes them; `say` is told what happens. Raises UserError
     for wrong input, before data are loaded, and `Interrupted` when asked to stop.
@@ -142,13 +145,18 @@ def carry_out(
     deferred.load()
     from distill_bench import runner
 
-    result = runner.finished(plan)
-    if result is not None:
-        say(f"already done: {plan.run_id} (force=true runs it anew)")
-        return plan, result
-    say(f"run {plan.run_id}")
+    processes.start(plan.options.device)
     with Interrupt().listening() as interrupt:
-        return plan, runner.execute(plan, interrupt)
+
+        def result() -> dict[str, Any]:
+            done = runner.finished(plan)
+            if done is None:
+                say(f"run {plan.run_id}")
+                return runner.execute(plan, interrupt)
+            say(f"already done: {plan.run_id} (force=true runs it anew)")
+            return done
+
+        return plan, result() if processes.world() == 1 else runner.execute_together(plan, interrupt, result)
 
 
 def _refuse_sweeps(words: Sequence[str]) -> None:

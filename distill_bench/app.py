@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from distill_bench import deferred
+from distill_bench import deferred, processes
 
 deferred.install()
 
@@ -67,6 +67,8 @@ def _job(config: Any) -> None:
 
     hydra_config = HydraConfig.get()
     sweep = hydra_config.mode == RunMode.MULTIRUN
+    if sweep and processes.several():
+        _stop("error: several processes train the network of one run: leave out -m and experiment=", 2)
     given = list(hydra_config.overrides.task)
     outcome = Path(hydra_config.sweep.dir) / str(hydra_config.job.num) / "outcome.json" if sweep else None
     try:
@@ -92,6 +94,8 @@ def _job(config: Any) -> None:
             outcome, given, "failed", error=f"{type(error).__name__}: {error}", details=traceback.format_exc()
         )
     else:
+        if result is None:
+            return  # a process that helped another
         if outcome is None:
             _show(result, config)
         else:
@@ -114,11 +118,13 @@ def _forgive_outputs() -> None:
 def _print(line: str) -> None:
     """Print a line; if the output is closed (as by `| head`) or full, the run goes on without it."""
     try:
-        print(line, flush=True)
+        if not processes.helps():
+            print(line, flush=True)
     except OSError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (for the rest of the process)
 
 
 def _stop(line: str, code: int) -> NoReturn:
-    print(line, file=sys.stderr, flush=True)
+    if not processes.helps():
+        print(line, file=sys.stderr, flush=True)
     raise SystemExit(code)

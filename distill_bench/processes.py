@@ -17,7 +17,20 @@ from distill_bench.errors import require
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-__all__ = ["alone", "barrier", "control", "is_writer", "number", "start", "world"]
+__all__ = [
+    "alone",
+    "barrier",
+    "control",
+    "helps",
+    "is_writer",
+    "number",
+    "several",
+    "start",
+    "tell",
+    "together",
+    "waiting",
+    "world",
+]
 
 PATIENCE = timedelta(days=1)  # how long a process waits for the others
 
@@ -30,7 +43,7 @@ def start(device: str = "auto") -> None:
     `device` as on the command line: on CPUs processes talk over gloo, else over NCCL, each with the GPU of
     its number on this machine. UserError if there are more processes than GPUs.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or _joined() is not None:
+    if not several() or _joined() is not None:
         return
     import torch
     from accelerate import PartialState  # type: ignore[import-untyped]
@@ -77,6 +90,41 @@ def alone() -> Iterator[None]:
         yield
     finally:
         _state["alone"] -= 1
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Work with the others while inside, although `alone` was entered around it."""
+    before, _state["alone"] = _state["alone"], 0
+    try:
+        yield
+    finally:
+        _state["alone"] = before
+
+
+def waiting() -> bool:
+    """Whether there are other processes, who wait while this one works alone."""
+    return _joined() is not None and _state["alone"] > 0
+
+
+def tell(word: int) -> int:
+    """What process 0 says, in every process; the others' own word does not count."""
+    import torch
+    import torch.distributed as distributed
+
+    said = torch.tensor([word])
+    distributed.broadcast(said, 0, group=control())
+    return int(said)
+
+
+def several() -> bool:
+    """Whether this process was started together with others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def helps() -> bool:
+    """Whether this process was started to help another, which alone speaks to the user."""
+    return several() and os.environ.get("RANK", "0") != "0"
 
 
 def control() -> ProcessGroup:

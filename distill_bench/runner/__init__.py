@@ -3,5 +3,6 @@
 from distill_bench.runner.machine import Machine
 from distill_bench.runner.product import Stored, obtain
 from distill_bench.runner.run import execute, finished
+from distill_bench.runner.together import execute_together
 
-__all__ = ["Machine", "Stored", "execute", "finished", "obtain"]
+__all__ = ["Machine", "Stored", "execute", "execute_together", "finished", "obtain"]

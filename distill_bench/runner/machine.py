@@ -55,6 +55,7 @@ class Machine:
     interrupt: Interrupt
     mirror: WandbMirror | None = None
     datasets: dict[str, ImageDataset] = field(default_factory=dict)
+    product_id: str = ""  # of the run's own product
 
     @classmethod
     def of(cls, options: Options, interrupt: Interrupt) -> Machine:

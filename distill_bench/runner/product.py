@@ -14,6 +14,7 @@ from distill_bench.metrics import Measure
 from distill_bench.planning import GivenProduct, Parts, ProductPlan
 from distill_bench.products.files import load_product, save_product
 from distill_bench.provenance import Clock, environment
+from distill_bench.runner import company
 from distill_bench.runner.machine import Machine, data_stamp
 from distill_bench.runner.reading import named
 from distill_bench.store import Folder
@@ -74,7 +75,11 @@ def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
         )
     owner = f"method={plan.name}"
     context = machine.context(plan, folder, owner=owner, groups=groups, about=about, load_part=part)
-    product = plan.module.run(context, plan.config)
+    own = plan.product_id == machine.product_id
+    for spec, _ in plan.parts if company.expected(own) else ():
+        part(spec)  # made by one process before several train
+    with company.training(own):
+        product = plan.module.run(context, plan.config)
     kind = str(task.PRODUCT)
     facts = {**clock.facts(), **environment(machine.device)}
     what = {"product_id": plan.product_id, "method": plan.name, "identity": plan.identity}

@@ -51,6 +51,7 @@ def execute(plan: Plan, interrupt: Interrupt) -> dict[str, Any]:
     stays until its successor is whole.
     """
     machine, folder = Machine.of(plan.options, interrupt), _run_folder(plan)
+    machine.product_id = plan.product.product_id
     with folder.held(f"run {plan.run_id}"):
         if plan.options.force and not folder.forced():
             _begin_anew(machine.product_folder(plan.product))

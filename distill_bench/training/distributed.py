@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_bench.interrupt import Interrupted
-from distill_bench.processes import alone, barrier, control, is_writer, number, start, world
+from distill_bench.processes import alone, barrier, control, is_writer, number, start, tell, world
 
 __all__ = [
     "Part",
@@ -86,23 +86,23 @@ def _led(steps: Iterator[int], state: dict[str, Any]) -> Iterator[int]:
     given = False
     try:
         for step in steps:
-            _told(step)
+            tell(step)
             if not given:
                 _from_writer(state)
                 given = True
             yield step
     except BaseException:
         with suppress(RuntimeError):  # of processes that are gone
-            _told(STOPPED)
+            tell(STOPPED)
         raise
-    _told(ENDED)
+    tell(ENDED)
     if not given:
         _from_writer(state)
 
 
 def _followed(state: dict[str, Any]) -> Iterator[int]:
     given = False
-    while (step := _told(0)) >= 0:
+    while (step := tell(0)) >= 0:
         if not given:
             _from_writer(state)
             given = True
@@ -111,13 +111,6 @@ def _followed(state: dict[str, Any]) -> Iterator[int]:
         raise Interrupted("process 0 stopped")
     if not given:
         _from_writer(state)
-
-
-def _told(step: int) -> int:
-    """What process 0 says."""
-    word = torch.tensor([step])
-    dist.broadcast(word, 0, group=control())
-    return int(word)
 
 
 @torch.no_grad()

@@ -62,17 +62,20 @@ def rate_of_step(recipe: Recipe, epochs: int, count: int) -> Callable[[int], flo
     warm-up of w epochs, all rates up to step w * `count` are multiplied by (s + 1) / (w * `count`).
     """
     total = epochs_run(recipe, epochs) * count
-    if recipe.schedule is Schedule.cosine:
-        plain: Callable[[int], float] = lambda s: recipe.lr * 0.5 * (1 + math.cos(math.pi * s / total))  # noqa: E731
-    elif recipe.schedule is Schedule.one_cycle:
-        plain = lambda s: _one_cycle(recipe.lr, s, total)  # noqa: E731
-    else:
-        rates = learning_rates(recipe, epochs)
-        plain = lambda s: rates[s // count]  # noqa: E731
+    by_step = {Schedule.cosine: _cosine, Schedule.one_cycle: _one_cycle}.get(recipe.schedule)
+    rates = [] if by_step else learning_rates(recipe, epochs)
+
+    def plain(step: int) -> float:
+        return by_step(recipe.lr, step, total) if by_step else rates[step // count]
+
     if not recipe.warmup:
         return plain
     rise = recipe.warmup * count
     return lambda s: plain(s) * min(1.0, (s + 1) / rise)
+
+
+def _cosine(highest: float, step: int, total: int) -> float:
+    return highest * 0.5 * (1 + math.cos(math.pi * step / total))
 
 
 def _one_cycle(highest: float, step: int, total: int) -> float:

@@ -28,7 +28,7 @@ from distill_bench.reporting.results import parse_result
 from tests.conftest import REPOSITORY, smoke_words
 
 METHODS = sorted(method_files())
-TRAINED = [name for name in METHODS if name != "pretrained"]  # which wants a file, and is run by its own tests
+TRAINED = [name for name in METHODS if name != "pretrained"]  # which wants a file: its own tests run it
 RunCell = Callable[..., dict[str, Any]]
 
 
@@ -126,7 +126,9 @@ def test_a_smoke_run_gives_a_valid_product_and_a_valid_result(
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
     name: str, run_cell: RunCell, tmp_path: Path
 ) -> None:
-    first, second = (product(run_cell(*smoke_words(name), roots=tmp_path / part), tmp_path / part) for part in "ab")
+    first, second = (
+        product(run_cell(*smoke_words(name), roots=tmp_path / part), tmp_path / part) for part in "ab"
+    )
     other = product(run_cell(*smoke_words(name), "seed=1", roots=tmp_path / "a"), tmp_path / "a")
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
     if name not in (

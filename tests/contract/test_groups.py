@@ -34,6 +34,9 @@ def test_a_group_says_what_it_is_in_one_line(group: str) -> None:
 @pytest.mark.parametrize("name", sorted(name for name, kind in GROUPS.items() if issubclass(kind, Group)))
 def test_an_identity_leaves_out_places_speed_and_unused_fields_alone(name: str) -> None:
     config = GROUPS[name]()
+    if GROUPS[name].specs is not Group.specs:
+        assert config.identity() == {}  # it stands for products, which count by their own identities
+        return
     left_out = {field.name for field in dataclasses.fields(config)} - config.identity().keys()
     assert left_out == (config.NEUTRAL | config.unused()) & {
         field.name for field in dataclasses.fields(config)

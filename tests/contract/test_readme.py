@@ -46,6 +46,7 @@ def test_every_command_can_be_planned(command: str, plan: Callable[..., Plan], t
     place = {"generator.path=DIR": f"generator.path={tmp_path}"}
     words = [place.get(word, word) for word in shlex.split(command)]
     words = [word.replace("/path/to", str(tmp_path)) for word in single(words)]
+    words = ["teacher=resnet56" if word == "teacher=runs/<id>" else word for word in words]
     assert plan(*words).run_id
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests are small: threads would only wait for one another
 
@@ -19,10 +20,11 @@ from typing import IO, Any, NoReturn
 import pytest
 
 from distill_bench import deferred
+from distill_bench.catalogue import method_module, task_module
 from distill_bench.context import Context
 from distill_bench.interrupt import Interrupt
 from distill_bench.overrides import plain_words
-from distill_bench.planning import Plan, compose, plan_run
+from distill_bench.planning import Plan, ProductPlan, compose, plan_run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -38,6 +40,20 @@ def make_plan(*words: str, roots: Path) -> Plan:
     folders = [f"{name}_root={roots / name}" for name in ("products", "runs", "cache", "results")]
     composition = compose(plain_words([*words, *folders]))
     return plan_run(composition.config, composition.choices, composition.words)
+
+
+def smoke_words(method: str) -> list[str]:
+    """The words of a run of seconds: those of its task, for the groups that the method uses."""
+    info = method_module(method).INFO
+    task = task_module(info.task)
+    groups = {*info.uses, *info.uses_when, *task.MEASURED_WITH}
+    words = [word for word in task.SMOKE if re.split("[.=]", word)[0] in groups]
+    return [f"method={method}", "profile=smoke", *words]
+
+
+def made_parts(plan: Plan) -> list[ProductPlan]:
+    """The products that are made for the product of the plan."""
+    return [part for _, part in plan.product.parts if isinstance(part, ProductPlan)]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -158,7 +159,7 @@ class _Watch:
         ncmi = reading.ncmi if math.isfinite(reading.ncmi) else 0.0
         return {"error": 100 * reading.error, "cmi": reading.cmi, "ncmi": ncmi}
 
-    def _batches(self) -> list[tuple[Tensor, Tensor]] | object:
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.held is not None:
             indices = torch.arange(len(self.held), device=self.held.labels.device).split(500)
             return ((self.held.fetch(i), self.held.labels[i]) for i in indices)

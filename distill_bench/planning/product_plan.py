@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -187,8 +187,9 @@ def typed_groups(
         field = rest.split(".")[0]
         if group in groups and field in groups[group].unused():
             option = composition.choices[group]
-            fields = ", ".join(sorted(groups[group].identity().keys() - {"name"})) or "none"
-            raise UserError(f"{key}: not used by {group}={option}; it uses: {fields}")
+            own = {item.name for item in fields(groups[group])} - {"name"}
+            used = ", ".join(sorted(own - groups[group].unused() - groups[group].NEUTRAL)) or "none"
+            raise UserError(f"{key}: not used by {group}={option}; it uses: {used}")
     return config, groups
 
 

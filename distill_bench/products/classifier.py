@@ -103,11 +103,12 @@ class Classifier(nn.Module):
         """A frozen network stays in evaluation mode, also inside a module that is trained."""
         return super().train(False)
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """As of any module; the transform goes along."""
-        moved = super().to(*args, **kwargs)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What moves a module, by itself or as a part of another; the transform goes along."""
+        moved = super()._apply(fn, recurse)
         device = next(self.parameters()).device
-        self.transform = data.transform_from(self.transform.state(), device)
+        if self.transform.mean.device != device:
+            self.transform = data.transform_from(self.transform.state(), device)
         return moved
 
     def facts(self) -> dict[str, Any]:

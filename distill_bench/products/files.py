@@ -40,8 +40,8 @@ def load_product(path: Path | str, device: torch.device | str = "cpu", digest: s
     """The product in a file, in the folder of a product, or of a run that measured it (``products/`` beside
     ``runs/``).
 
-    A `SyntheticSet`, a `Classifier` or `ReducedMixtures`, its tensors on `device`. UserError, one line, for a file that is
-    missing, damaged, or no product of this layout.
+    A `SyntheticSet`, a `Classifier` or `ReducedMixtures`, its tensors on `device`. UserError, one line, for a
+    file that is missing, damaged, or no product of this layout.
     """
     about, found = describe(path)
     if digest not in (None, found):

@@ -28,6 +28,7 @@ from distill_bench.store import Folder
 
 __all__ = ["execute_together"]
 
+
 def execute_together(
     plan: Plan, interrupt: Interrupt, execute: Callable[[], dict[str, Any]]
 ) -> dict[str, Any] | None:

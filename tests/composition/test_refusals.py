@@ -40,10 +40,13 @@ def made(run_cell: RunCell, root: Path, *words: str) -> Path:
         ),
         (
             ("method=kd", *STUDENT, "teacher=mlp", "teacher.source=x"),
-            "teacher.source: not used by teacher=mlp",
+            r"teacher.source: not used by teacher=mlp; it uses: count, .*, trainset, width$",
         ),
         (("method=ce", *STUDENT, "trainset.fraction=0"), r"trainset.fraction=0.0: must be in \(0, 1\]"),
-        (("method=ce", *STUDENT, "trainset=dm", "trainset.fraction=0.5"), "not used by trainset=dm"),
+        (
+            ("method=ce", *STUDENT, "trainset=dm", "trainset.fraction=0.5"),
+            "not used by trainset=dm; it uses: images_per_class, method",
+        ),
         (("method=dm", "teacher=mlp"), "method=dm does not use teacher with these settings"),
         (("method=ce", *STUDENT, "teacher=mlp"), "method=ce does not use teacher"),
         (("method=dm", "trainset=random"), "method=dm does not use trainset"),

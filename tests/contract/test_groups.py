@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from distill_bench.catalogue import group_options
-from distill_bench.groups import GROUPS, Group, StudentConfig
+from distill_bench.groups import GROUPS, Group, StudentConfig, TeacherConfig, TrainsetConfig
+from distill_bench.overrides import PRODUCT_GROUPS
 from distill_bench.planning import Composition, Plan, compose, typed
 from distill_bench.planning.capped import capped_nodes
 
@@ -31,16 +33,53 @@ def test_a_group_says_what_it_is_in_one_line(group: str) -> None:
     assert 10 < len(first) < 130
 
 
-@pytest.mark.parametrize("name", sorted(name for name, kind in GROUPS.items() if issubclass(kind, Group)))
+OWN = [name for name, kind in GROUPS.items() if issubclass(kind, Group) and name not in PRODUCT_GROUPS]
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
 def test_an_identity_leaves_out_places_speed_and_unused_fields_alone(name: str) -> None:
     config = GROUPS[name]()
-    if GROUPS[name].specs is not Group.specs:
-        assert config.identity() == {}  # it stands for products, which count by their own identities
-        return
     left_out = {field.name for field in dataclasses.fields(config)} - config.identity().keys()
     assert left_out == (config.NEUTRAL | config.unused()) & {
         field.name for field in dataclasses.fields(config)
     }
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "teacher": {
+        "name": "convnet",
+        "width": 9,
+        "depth": 3,
+        "method": "kd",
+        "settings": {"smoothing": 0.2},
+        "recipe": "crd_240",
+        "trainset": {"fraction": 0.5},
+        "seed": 3,
+        "count": 2,
+    },
+    "trainset": {
+        "method": "random",
+        "images_per_class": 9,
+        "settings": {"iterations": 2},
+        "student": "mlp",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(name, field) for name, fields in CHANGES.items() for field in fields]
+)
+def test_a_group_of_products_counts_by_what_it_asks_for(name: str, field: str) -> None:
+    asked = {"teacher": {"name": "mlp"}, "trainset": {"name": "dm", "method": "dm"}}[name]
+    config, other = GROUPS[name](**asked), GROUPS[name](**{**asked, field: CHANGES[name][field]})
+    assert not config.identity() and not other.identity()
+    assert config.specs() and config.specs() != other.specs()
+
+
+def test_a_group_that_asks_for_no_product_counts_for_nothing_or_by_itself() -> None:
+    assert not TeacherConfig().specs() and not TeacherConfig().identity()
+    assert not TrainsetConfig().specs() and not TrainsetConfig().identity()
+    assert TrainsetConfig(fraction=0.5).identity() == {"fraction": 0.5}
 
 
 def test_a_network_without_a_width_has_none_in_its_identity() -> None:

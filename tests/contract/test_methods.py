@@ -18,7 +18,6 @@ from distill_bench.catalogue import (
     group_options,
     method_files,
     method_module,
-    task_module,
     task_names,
 )
 from distill_bench.files import load_tensors
@@ -26,20 +25,11 @@ from distill_bench.groups import GROUPS, plain
 from distill_bench.metrics import METRICS
 from distill_bench.planning import typed
 from distill_bench.reporting.results import parse_result
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, smoke_words
 
 METHODS = sorted(method_files())
 AT_HAND = [name for name in METHODS if not method_module(name).INFO.published]  # runs anywhere
 RunCell = Callable[..., dict[str, Any]]
-
-
-def small(name: str) -> list[str]:
-    """The words of a run of seconds: the task's own."""
-    info = method_module(name).INFO
-    task = task_module(info.task)
-    groups = {*info.uses, *info.uses_when, *task.MEASURED_WITH}
-    words = [word for word in task.SMOKE if word.split("=")[0].split(".")[0] in groups]
-    return [f"method={name}", "profile=smoke", *words]
 
 
 def file_of(name: str) -> dict[str, Any]:
@@ -116,7 +106,7 @@ def test_methods_configs_and_tests_agree_one_to_one() -> None:
 def test_a_smoke_run_gives_a_valid_product_and_a_valid_result(
     name: str, run_cell: RunCell, tmp_path: Path
 ) -> None:
-    result = run_cell(*small(name))
+    result = run_cell(*smoke_words(name))
     folder = tmp_path / "runs" / result["run_id"]
     assert json.loads((folder / "result.json").read_text()) == result
     read = parse_result(result, folder)
@@ -136,8 +126,10 @@ def test_a_smoke_run_gives_a_valid_product_and_a_valid_result(
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
     name: str, run_cell: RunCell, tmp_path: Path
 ) -> None:
-    first, second = (product(run_cell(*small(name), roots=tmp_path / part), tmp_path / part) for part in "ab")
-    other = product(run_cell(*small(name), "seed=1", roots=tmp_path / "a"), tmp_path / "a")
+    first, second = (
+        product(run_cell(*smoke_words(name), roots=tmp_path / part), tmp_path / part) for part in "ab"
+    )
+    other = product(run_cell(*smoke_words(name), "seed=1", roots=tmp_path / "a"), tmp_path / "a")
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
     if name not in (
         "herding",

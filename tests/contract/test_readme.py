@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,9 +42,14 @@ def test_every_link_leads_somewhere() -> None:
 @pytest.mark.parametrize(
     "command", [words for words in COMMANDS if "help" not in words and REFUSED not in words]
 )
-def test_every_command_can_be_planned(command: str, plan: Callable[..., Plan], tmp_path: Path) -> None:
+def test_every_command_can_be_planned(
+    command: str, plan: Callable[..., Plan], run_cell: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     (tmp_path / "pets" / "cat").mkdir(parents=True)
     place = {"generator.path=DIR": f"generator.path={tmp_path}"}
+    if "runs/<id>" in command:
+        made = run_cell("method=ce", "dataset=digits", "student=mlp", "profile=smoke")
+        place["teacher=runs/<id>"] = f"teacher={tmp_path / 'runs' / made['run_id']}"
     words = [place.get(word, word) for word in shlex.split(command)]
     words = [word.replace("/path/to", str(tmp_path)) for word in single(words)]
     words = ["teacher=resnet56" if word == "teacher=runs/<id>" else word for word in words]

@@ -31,7 +31,7 @@ def start(roots: Path, *words: str, processes: int = 2) -> subprocess.Popen[str]
     line = [*launch, str(processes), str(REPOSITORY / "run.py"), *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     roots.mkdir(exist_ok=True)
-    return subprocess.Popen(line, cwd=roots, env=command_environment(roots), text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(line, cwd=roots, env=command_environment(roots), text=True, **pipes)  # type: ignore[call-overload]
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:

@@ -48,7 +48,7 @@ def test_its_logits_are_those_of_the_published_network(
     published = timm.create_model(NETWORK, num_classes=2)
     published.load_state_dict(weights(tmp_path))
     pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-    assert classifier.view.resolution == timm.get_pretrained_cfg(NETWORK).input_size[1]
+    assert classifier.view.resolution == timm.data.resolve_data_config(model=published)["input_size"][1]
     with torch.no_grad():
         torch.testing.assert_close(classifier(pixels), published.eval()(classifier.view(pixels)))
     assert classifier.class_names == ["dark", "light"]

@@ -51,7 +51,8 @@ def test_at_high_temperature_it_compares_centred_logits() -> None:
 
 def test_several_teachers_count_by_the_mean_of_their_softened_predictions() -> None:
     batch = Batch(torch.zeros(1, 6, 1, 2, 2), torch.zeros(1, 6, dtype=torch.long))
-    many = [lambda _, z=logits(seed=s): z for s in (1, 2)]
+    answers = [logits(seed=1), logits(seed=2)]
+    many = [lambda _, z=answer: z for answer in answers]
     objective = distillation.KnowledgeDistillation(many, temperature=4.0, hard_weight=0.0, soft_weight=1.0)
     mean = torch.stack([(logits(seed=s) / 4).softmax(1) for s in (1, 2)]).mean(0)
     expected = distillation.divergence(logits(), 4 * mean.log(), 4.0).sum()

@@ -59,7 +59,7 @@ class Context(Run):
         return self.load_part(spec)
 
     def products(self, kind: type[T]) -> list[Any]:
-        """The products that the group of this class stands for, in their order: ``ctx.products(TeacherConfig)``.
+        """The products that the group of this class stands for, in order: teachers, a training set.
 
         None for ``teacher=none`` and ``trainset=full``. RuntimeError if the group was not declared."""
         group: Any = self.group(kind)

@@ -107,8 +107,7 @@ class Classifier(nn.Module):
         """What moves a module, by itself or as a part of another; the transform goes along."""
         moved = super()._apply(fn, recurse)
         device = next(self.parameters()).device
-        if self.transform.mean.device != device:
-            self.transform = data.transform_from(self.transform.state(), device)
+        self.transform = data.transform_from(self.transform.state(), device)
         return moved
 
     def facts(self) -> dict[str, Any]:

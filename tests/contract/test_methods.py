@@ -126,10 +126,9 @@ def test_a_smoke_run_gives_a_valid_product_and_a_valid_result(
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(
     name: str, run_cell: RunCell, tmp_path: Path
 ) -> None:
-    first, second = (
-        product(run_cell(*smoke_words(name), roots=tmp_path / part), tmp_path / part) for part in "ab"
-    )
-    other = product(run_cell(*smoke_words(name), "seed=1", roots=tmp_path / "a"), tmp_path / "a")
+    words, roots = smoke_words(name), (tmp_path / "a", tmp_path / "b")
+    first, second = (product(run_cell(*words, roots=root), root) for root in roots)
+    other = product(run_cell(*words, "seed=1", roots=roots[0]), roots[0])
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
     if name not in (
         "herding",

@@ -153,7 +153,8 @@ def test_a_gradient_whose_squares_are_zero_has_its_direction() -> None:
 def test_a_function_that_does_not_depend_on_pixels_is_no_error_but_reported() -> None:
     x = grey()
     for constant in (torch.zeros(len(x)), torch.zeros(len(x), requires_grad=True)):
-        _, stuck = ascend(lambda _, c=constant: c, Region(x, Ball(AttackNorm.linf, 0.1)), x, 1, 0.1)  # type: ignore[misc]
+        region = Region(x, Ball(AttackNorm.linf, 0.1))
+        _, stuck = ascend(lambda _, c=constant: c, region, x, 1, 0.1)  # type: ignore[misc]
         assert stuck.all()
 
 

@@ -245,7 +245,7 @@ def same_losses(cifar: data.ImageDataset) -> dict[str, bool]:
     for target, source in zip(plain.parameters(), start.parameters(), strict=True):
         target.data.copy_(source.data)
     state, pixels = cifar.transform.state(), cifar.train.pixels_at(order).cpu()
-    images = [_changed(image, *row[:3], state) for image, row in zip(pixels, random, strict=True)]
+    images = [_changed(image, row, state) for image, row in zip(pixels, random, strict=True)]
     inputs = torch.stack(images).to(labels.device).split(config.batch_size)
     answers = labels[order].split(config.batch_size)
     found = {}
@@ -255,8 +255,9 @@ def same_losses(cifar: data.ImageDataset) -> dict[str, bool]:
     return found
 
 
-def _changed(image: Tensor, down: float, right: float, mirrored: float, state: dict[str, Any]) -> Tensor:
+def _changed(image: Tensor, draws: list[float], state: dict[str, Any]) -> Tensor:
     """What the reference's transforms make of an image (C, H, W), by given draws in [0, 1)."""
+    down, right, mirrored, _ = draws
     padded = pictures.pad(Image.fromarray(image.permute(1, 2, 0).numpy()), [4])
     cropped = pictures.crop(padded, int(9 * down), int(9 * right), 32, 32)
     turned = pictures.hflip(cropped) if mirrored < 0.5 else cropped

@@ -191,3 +191,12 @@ def test_the_margin_is_above_zero_exactly_where_the_network_errs() -> None:
     assert torch.equal(margin(logits, labels) > 0, errs(logits, labels))
     logits[0, 3] = math.nan
     assert errs(logits, torch.full((500,), 3))[0]
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.name)
+def test_draws_of_many_images_are_those_of_each(norm: AttackNorm) -> None:
+    ball = Ball(norm, RADIUS[norm])
+    together = ball.draw_each((3, 5, 5), [generator(seed) for seed in range(4)])
+    alone = torch.stack([ball.draw((3, 5, 5), generator(seed)) for seed in range(4)])
+    assert torch.equal(together, alone)
+    assert len(together.flatten(1).unique(dim=0)) == 4

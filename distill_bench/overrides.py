@@ -25,6 +25,9 @@ PRODUCT_GROUPS = ("teacher", "trainset")  # whose options are products of others
 
 _IPC = re.compile(r"^(?P<key>ipc)=(?P<sizes>\d+(,\d+)*)$")
 _SIZE = re.compile(r"^ipc\.images_per_class=(?P<sizes>\d+(,\d+)*)$")
+_ITEM = re.compile(
+    r"""'(?:\\.|[^'\\])*'(?=,|$)|"(?:\\.|[^"\\])*"(?=,|$)|[^,]+"""
+)  # of a sweep: quoted, or not
 _WITHIN = re.compile(r"^(?P<group>[a-z_]+)\.(?P<field>[a-z_]+)(\.[\w.]+=|=\{)")
 _CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w./'\"-]+(,[\w./'\"-]+)*)$")
 
@@ -68,13 +71,20 @@ def given_products(argv: list[str]) -> list[str]:
         if not equals or group not in PRODUCT_GROUPS or set(value.split(",")) <= set(group_options(group)):
             words.append(word)
             continue
-        places = [place.strip("'\"") for place in value.split(",")]
+        places = [_unquoted(item) for item in _ITEM.findall(value)]
         if all(_is_place(place) for place in places):
             quoted = ",".join("'" + place.replace("'", "\\'") + "'" for place in places)
             words += [f"{group}=given", f"{group}.source={quoted}"]
         else:
             words.append(word)
     return words
+
+
+def _unquoted(text: str) -> str:
+    """A value of Hydra's without the quotes around it."""
+    if text[0] != text[-1] or text[0] not in "'\"" or len(text) < 2:
+        return text
+    return text[1:-1].replace(f"\\{text[0]}", text[0])
 
 
 def _is_place(text: str) -> bool:

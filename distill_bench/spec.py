@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
-__all__ = ["ProductSpec"]
+__all__ = ["ProductSpec", "given_name"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +28,13 @@ class ProductSpec:
     options: Mapping[str, str] = field(default_factory=dict)
     own: tuple[str, ...] = ()
     seed: int | None = None  # None: the asker's
+
+
+def given_name(source: str) -> str:
+    """The word of tables: the name of the product's or the run's folder, or of a file that has one of its
+    own."""
+    path = PurePath(source)
+    if path.suffix != ".safetensors":
+        return path.name
+    own = path.stem not in ("classifier", "synthetic_set")  # what every product's file is called
+    return path.stem if own or not path.parent.name else path.parent.name

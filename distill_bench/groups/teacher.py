@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from pathlib import PurePath
 from typing import Any, ClassVar
 
 from distill_bench.errors import UserError, require
 from distill_bench.groups.group import plain
 from distill_bench.groups.student import StudentConfig
-from distill_bench.spec import ProductSpec
+from distill_bench.spec import ProductSpec, given_name
 
 __all__ = ["TeacherConfig"]
 
@@ -84,6 +83,6 @@ class TeacherConfig(StudentConfig):
     def label(self, choice: str) -> dict[str, Any]:
         """The option's name, with the method where it is another than ce; or the name of what was given."""
         if self.name == "given":
-            return {"teacher": PurePath(self.source).stem}
+            return {"teacher": given_name(self.source)}
         made = "" if self.method == "ce" or not self else f" ({self.method})"
         return {"teacher": f"{choice}{made}"}

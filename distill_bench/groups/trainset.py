@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any, ClassVar
 
 from distill_bench.errors import UserError, require
 from distill_bench.groups.group import Group
-from distill_bench.spec import ProductSpec
+from distill_bench.spec import ProductSpec, given_name
 
 __all__ = ["TrainsetConfig"]
 
@@ -72,7 +71,7 @@ class TrainsetConfig(Group):
     def label(self, choice: str) -> dict[str, Any]:
         """The share, or the method and its images per class, or the name of what was given."""
         if self.name == "given":
-            return {"trainset": PurePath(self.source).stem}
+            return {"trainset": given_name(self.source)}
         if self.method:
             return {"trainset": f"{choice}-{self.images_per_class}"}
         return {"trainset": choice if self.fraction == 1 else f"{100 * self.fraction:g} %"}

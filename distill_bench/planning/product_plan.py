@@ -26,6 +26,7 @@ from distill_bench.store import content_key
 __all__ = [
     "Parts",
     "ProductPlan",
+    "cells_of",
     "default_composition",
     "labels_of",
     "measured_groups",
@@ -87,7 +88,7 @@ class ProductPlan:
     @property
     def cell_id(self) -> str:
         """Names the product up to its seed."""
-        return content_key({**self._cell, "made_from": [part.cell_id for _, part in self.parts]})
+        return content_key({**self._cell, "made_from": cells_of(self.parts)})
 
     @property
     def _cell(self) -> dict[str, Any]:
@@ -112,6 +113,13 @@ class ProductPlan:
 
 Parts = tuple[tuple[ProductSpec, "ProductPlan | GivenProduct"], ...]
 """What something is made from: how it was asked for, and its plan."""
+
+
+def cells_of(parts: Parts) -> list[str]:
+    """The names of the parts up to the seed of what is made from them: a part with a seed of its own, as a
+    teacher has, counts with it."""
+    return [part.cell_id if spec.seed is None else part.product_id for spec, part in parts]
+
 
 _SHOWN = ("dataset", "ipc", "mixture")  # words that an id shows
 

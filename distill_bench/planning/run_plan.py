@@ -18,6 +18,7 @@ from distill_bench.planning.options import Options
 from distill_bench.planning.product_plan import (
     Parts,
     ProductPlan,
+    cells_of,
     default_composition,
     measured_groups,
     plan_parts,
@@ -55,7 +56,7 @@ class Plan:
     @property
     def cell_id(self) -> str:
         """Names the run up to its seed, and to measures that touch no other."""
-        made_with = [part.cell_id for _, part in self.parts]
+        made_with = cells_of(self.parts)
         measured = self._measured(
             lambda group: {key: value for key, value in group.identity().items() if key not in group.ADDED}
         )

@@ -50,6 +50,8 @@ def load_product(path: Path | str, device: torch.device | str = "cpu", digest: s
     try:
         tree = load_tensors(file, digest=found)
         return product_class(about["kind"]).from_tensors(tree, torch.device(device))
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     except Damaged as damage:
         raise UserError(f"{damage}; was it made by an earlier version?") from None
     except (KeyError, TypeError, AttributeError, ValueError):

@@ -30,9 +30,8 @@ def check(ctx: Context) -> None:
 
 
 def measure(ctx: Context, product: Classifier) -> Outcome:
-    """Measures of `evaluation.classifier_measures` on the test images.
-
-    Under an attack also `robust_accuracy`, with the flags of each image in a file."""
+    """Measures of `evaluation.classifier_measures` on the test images, of the weights that were kept; under
+    an attack also `robust_accuracy`, with the flags of each image in a file."""
     test = ctx.dataset.test
     measures = evaluation.classifier_measures(product, test, ctx.dataset.class_names)
     attack = ctx.group(AttackConfig)

@@ -59,7 +59,8 @@ class Context(Run):
         return self.load_part(spec)
 
     def products(self, kind: type[T]) -> list[Any]:
-        """The products that the group of this class stands for, e.g. ``ctx.products(TeacherConfig)``, in
-        their order; none for ``teacher=none`` and ``trainset=full``. RuntimeError if it was not declared."""
+        """The products that the group of this class stands for, in order: teachers, a training set.
+
+        None for ``teacher=none`` and ``trainset=full``. RuntimeError if the group was not declared."""
         group: Any = self.group(kind)
         return [self.load_part(spec) for spec in group.specs()]

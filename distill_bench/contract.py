@@ -12,7 +12,7 @@ A task is a module `distill_bench/tasks/<task>.py` with
 * `PRODUCT`: the module of `distill_bench.products` whose class its methods make;
 * `MEASURED_WITH`: the groups that measuring uses;
 * `TABLE`: the axes of its tables, each with the word of a group's `label` that stands on it;
-* `SMOKE`: the words of a run of seconds;
+* `SMOKE`: the words of a run of seconds, of which each method takes those for the groups that it has;
 * `measure(ctx, product) -> Outcome`, and `check(ctx)` for what must be refused before the product is made;
 * `MEASURED_WHEN`, if it needs further groups for some settings alone: by group, whether the others need it;
 * `NAMED`, the words of its axes that stand in the names of its products, if they are not the usual ones.
@@ -40,6 +40,7 @@ class MethodInfo:
     uses: tuple[str, ...]  # the config groups on which its product depends
     uses_when: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)
     """Groups on which the product depends for some configs alone."""
+    published: bool = False  # it needs weights that others published
     revision: int = 1  # raised when equal settings give another product
 
     def groups_for(self, config: Any) -> tuple[str, ...]:

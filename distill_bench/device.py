@@ -8,13 +8,16 @@ from pathlib import Path
 import torch
 
 from distill_bench.errors import UserError
+from distill_bench.memory import keep_freed_memory
 
 __all__ = ["choose_device", "describe_device"]
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:<index>`. UserError if that device is not
-    there."""
+    """`auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:<index>`. UserError if that device is not there.
+
+    A process that computes on the CPU keeps the memory that it frees (`keep_freed_memory`).
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):
@@ -24,7 +27,10 @@ def choose_device(name: str) -> torch.device:
             raise UserError(
                 f"device={name}: this machine has {count} CUDA device(s); use device=cpu or device=auto"
             )
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
 
 
 def describe_device(device: torch.device) -> str:

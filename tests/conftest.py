@@ -24,7 +24,7 @@ from distill_bench.catalogue import method_module, task_module
 from distill_bench.context import Context
 from distill_bench.interrupt import Interrupt
 from distill_bench.overrides import plain_words
-from distill_bench.planning import Plan, compose, plan_run
+from distill_bench.planning import Plan, ProductPlan, compose, plan_run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -49,6 +49,11 @@ def smoke_words(method: str) -> list[str]:
     groups = {*info.uses, *info.uses_when, *task.MEASURED_WITH}
     words = [word for word in task.SMOKE if re.split("[.=]", word)[0] in groups]
     return [f"method={method}", "profile=smoke", *words]
+
+
+def made_parts(plan: Plan) -> list[ProductPlan]:
+    """The products that are made for the product of the plan."""
+    return [part for _, part in plan.product.parts if isinstance(part, ProductPlan)]
 
 
 @pytest.fixture

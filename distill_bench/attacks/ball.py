@@ -6,6 +6,7 @@ Axes: ... leading ones (networks M, images B), C channels, H x W pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -43,6 +44,16 @@ class Ball:
         sphere = normal / torch.linalg.vector_norm(normal, dim=PIXELS, keepdim=True)
         radius = torch.rand((*shape[:-3], 1, 1, 1), generator=generator, device=device)
         return sphere * radius.pow(1 / math.prod(shape[-3:])) * self.eps
+
+    def draw_each(self, shape: tuple[int, ...], generators: Sequence[torch.Generator]) -> Tensor:
+        """What `draw` gives for each of the generators, (n, ...), bit for bit, with less overhead."""
+        if self.norm is not AttackNorm.linf:
+            return torch.stack([self.draw(shape, each) for each in generators])
+        device = generators[0].device
+        numbers = torch.empty(len(generators), *shape, device=device)
+        for row, each in zip(numbers.unbind(), generators, strict=True):
+            torch.rand(shape, generator=each, out=row)
+        return numbers.mul_(2).sub_(1).mul_(self.eps)
 
 
 class Region:

@@ -95,8 +95,7 @@ class _Search:
     def drawn(self, draws: Sequence[torch.Generator]) -> Tensor:
         """A uniform change (b, C, H, W) by each image's own generator."""
         shape = tuple(self.shown.shape[-3:])
-        changes = torch.stack([self.region.ball.draw(shape, each) for each in draws])
-        return changes.to(self.shown.device)
+        return self.region.ball.draw_each(shape, draws).to(self.shown.device)
 
     def run(self, rows: Tensor, start: Tensor, steps: int, step: float) -> None:
         """One search of the images `rows` (b,), from `start` (b, C, H, W) for every network.

@@ -160,7 +160,6 @@ class _Watch:
         return {"error": 100 * reading.error, "cmi": reading.cmi, "ncmi": ncmi}
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images as the network takes them, with their labels."""
         if self.held is not None:
             indices = torch.arange(len(self.held), device=self.held.labels.device).split(500)
             return ((self.held.fetch(i), self.held.labels[i]) for i in indices)

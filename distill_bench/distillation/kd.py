@@ -19,8 +19,7 @@ __all__ = ["KnowledgeDistillation", "divergence"]
 def divergence(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
     r"""T^2 KL(p_t || p_s) of each image, (B,), in nats, from both logits.
 
-    The factor T^2 keeps its gradient, :math:`T (p_s - p_t)`, of the size of cross-entropy's (section 2
-    there).
+    The factor T^2 keeps its gradient, :math:`T (p_s - p_t)`, as large as cross-entropy's (their section 2).
     """
     log_student, log_teacher = (F.log_softmax(z / temperature, dim=-1) for z in (student_BK, teacher_BK))
     return temperature**2 * F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(-1)
@@ -29,8 +28,8 @@ def divergence(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Te
 class KnowledgeDistillation(training.Objective):
     r""":math:`\gamma\, CE(z_s, y) + \alpha\, T^2 KL(p_t \| p_s)`, summed over images.
 
-    Of several teachers p_t is the mean of their softened predictions (`training.mean_teacher`). `teachers`
-    take images as the student sees them.
+    Of several teachers p_t is the mean of their softened predictions (`training.mean_teacher`). They take
+    images as the student sees them.
     """
 
     def __init__(

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from distill_bench import augment, models, training
-from distill_bench.groups import Norm
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset, Split
@@ -102,7 +101,7 @@ def match_class_means(
     optimiser = torch.optim.SGD([images_KICHW], lr=cfg.lr_image, momentum=cfg.momentum_image)
     momentum = optimiser.state[images_KICHW]["momentum_buffer"] = torch.zeros_like(images_KICHW)
     net = models.for_data(student, data).to(run.device).train().requires_grad_(False)
-    chunk = data.num_classes if student.norm is Norm.batch else max(1, IMAGES_PER_CHUNK // cfg.batch_real)
+    chunk = data.num_classes if student.batch_norm else max(1, IMAGES_PER_CHUNK // cfg.batch_real)
     strategy = data.augmentation if cfg.augment else ""
 
     for step in run.loop("distil", cfg.iterations, {"images": images_KICHW, "momentum": momentum}):

@@ -59,18 +59,15 @@ def _composed(words: tuple[str, ...]) -> Composition:
 @cache
 def register_options() -> None:
     """Tell Hydra of the options that have no file of their own (`catalogue.borrowed_options`), once a
-    process."""
+    process. It reads the files that they build on where one is chosen."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
     for option in borrowed_options("teacher"):
-        network = OmegaConf.load(conf_dir() / "student" / f"{option}.yaml")
-        node = OmegaConf.merge(OmegaConf.load(conf_dir() / "teacher" / "none.yaml"), network)
-        store.store(group="teacher", name=option, node=node)
+        defaults = ["none", f"/student/{option}@_here_", "_self_"]
+        store.store(group="teacher", name=option, node={"defaults": defaults})
     for option in borrowed_options("trainset"):
-        node = OmegaConf.merge(
-            OmegaConf.load(conf_dir() / "trainset" / "full.yaml"), {"name": option, "method": option}
-        )
+        node = {"defaults": ["full", "_self_"], "name": option, "method": option}
         store.store(group="trainset", name=option, node=node)
 
 

@@ -153,7 +153,8 @@ def test_a_gradient_whose_squares_are_zero_has_its_direction() -> None:
 def test_a_function_that_does_not_depend_on_pixels_is_no_error_but_reported() -> None:
     x = grey()
     for constant in (torch.zeros(len(x)), torch.zeros(len(x), requires_grad=True)):
-        _, stuck = ascend(lambda _, c=constant: c, Region(x, Ball(AttackNorm.linf, 0.1)), x, 1, 0.1)  # type: ignore[misc]
+        region = Region(x, Ball(AttackNorm.linf, 0.1))
+        _, stuck = ascend(lambda _, c=constant: c, region, x, 1, 0.1)  # type: ignore[misc]
         assert stuck.all()
 
 
@@ -190,3 +191,12 @@ def test_the_margin_is_above_zero_exactly_where_the_network_errs() -> None:
     assert torch.equal(margin(logits, labels) > 0, errs(logits, labels))
     logits[0, 3] = math.nan
     assert errs(logits, torch.full((500,), 3))[0]
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.name)
+def test_draws_of_many_images_are_those_of_each(norm: AttackNorm) -> None:
+    ball = Ball(norm, RADIUS[norm])
+    together = ball.draw_each((3, 5, 5), [generator(seed) for seed in range(4)])
+    alone = torch.stack([ball.draw((3, 5, 5), generator(seed)) for seed in range(4)])
+    assert torch.equal(together, alone)
+    assert len(together.flatten(1).unique(dim=0)) == 4

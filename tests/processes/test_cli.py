@@ -98,6 +98,20 @@ def test_help_and_config_errors_do_not_import_torch(tmp_path: Path, words: list[
     assert not heavy & {name for name in imported if name != "torch"}
 
 
+def test_a_classification_run_does_not_import_what_it_does_not_use(tmp_path: Path) -> None:
+    words = ["method=ce", "profile=smoke", "dataset=digits", "threads=1"]
+    line = [sys.executable, "-X", "importtime", str(REPOSITORY / "run.py"), *words]
+    done = subprocess.run(
+        line, cwd=tmp_path, env=command_environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    imported = {
+        row.rpartition("|")[2].strip() for row in done.stderr.splitlines() if row.startswith("import time:")
+    }
+    assert "torch.nn" in imported
+    assert not {"diffusers", "transformers", "accelerate", "timm"} & imported
+
+
 def test_nothing_is_left_behind_by_wrong_input(command: Command, tmp_path: Path) -> None:
     command("method.power=0")
     assert not list(tmp_path.iterdir())

@@ -29,9 +29,9 @@ def start(roots: Path, *words: str, processes: int = 2) -> subprocess.Popen[str]
     """Two processes of the program."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
     line = [*launch, str(processes), str(REPOSITORY / "run.py"), *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     roots.mkdir(exist_ok=True)
-    return subprocess.Popen(line, cwd=roots, env=command_environment(roots), text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+    environment, pipe = command_environment(roots), subprocess.PIPE
+    return subprocess.Popen(line, cwd=roots, env=environment, text=True, stdout=pipe, stderr=pipe)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:

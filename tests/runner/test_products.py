@@ -17,7 +17,7 @@ from distill_bench.errors import UserError
 from distill_bench.interrupt import Interrupt
 from distill_bench.planning import Plan
 from distill_bench.runner import execute, finished
-from tests.conftest import make_plan
+from tests.conftest import made_parts, make_plan
 
 WORDS = ("dataset=digits", "ipc=2", "profile=smoke", "protocol.epochs=1", "protocol.nets=1")
 RunCell = Callable[..., dict[str, Any]]
@@ -122,20 +122,19 @@ def test_two_products_of_one_method_in_one_process_do_not_go_on_from_each_other(
 
 def test_a_base_goes_through_its_own_yaml_cell_and_profile(plan: Callable[..., Plan]) -> None:
     words = ("method=difficulty", "dataset=cifar10", "ipc=10", "method.pool_factor=1")
-    ((_, datadam),) = plan(*words, "method.base=datadam").product.parts
+    (datadam,) = made_parts(plan(*words, "method.base=datadam"))
     assert datadam.groups["dataset"].zca  # by its cell
-    ((_, d2m),) = plan(*words, "method.base=d2m", "profile=smoke").product.parts
+    (d2m,) = made_parts(plan(*words, "method.base=d2m", "profile=smoke"))
     assert d2m.groups["generator"].kind.name == "cvae"  # by its yaml
     assert d2m.config.iterations == 4  # by the profile
-    ((_, longer),) = plan(
-        *words, "method.base=dm", "profile=smoke", "method.base_settings.iterations=7"
-    ).product.parts
+    longer_words = ("method.base=dm", "profile=smoke", "method.base_settings.iterations=7")
+    (longer,) = made_parts(plan(*words, *longer_words))
     assert longer.config.iterations == 7
 
 
 def test_what_the_asker_was_given_reaches_its_base(plan: Callable[..., Plan]) -> None:
     words = ("method=difficulty", "dataset=cifar10", "ipc=10", "method.base=igds")
-    ((_, base),) = plan(*words, "generator.cfg=3", "dataset.zca=true").product.parts
+    (base,) = made_parts(plan(*words, "generator.cfg=3", "dataset.zca=true"))
     assert base.groups["generator"].cfg == 3.0
     assert base.groups["dataset"].zca
     assert base.groups["ipc"].images_per_class == 50

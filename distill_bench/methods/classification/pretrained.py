@@ -48,6 +48,7 @@ INFO = MethodInfo(
     paper="baseline",
     summary="a published network of timm or torchvision with its weights",
     uses=("dataset",),
+    published=True,
 )
 
 

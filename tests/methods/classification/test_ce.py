@@ -1,54 +1,99 @@
-"""Cross-entropy: the ceiling of dataset distillation by its own recipe, and nothing without true labels."""
+"""Cross-entropy: the network of the ceilings, and what every training of a classifier can be asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pytest
 import torch
 
+import distill_bench
 from distill_bench import training
 from distill_bench.context import Context
+from distill_bench.errors import UserError
 from distill_bench.groups import ProtocolConfig, StudentConfig
-from distill_bench.methods.classification import ce
-from distill_bench.planning import Plan
+from distill_bench.products import Classifier
 
 RunCell = Callable[..., dict[str, Any]]
-SMALL = ("dataset=digits", "student.width=8")
+MLP = ("method=ce", "dataset=digits", "student=mlp16", "recipe=digits", "profile=fast")
 
 
-def test_with_the_recipe_of_the_ceilings_it_is_the_ceiling(context: Callable[..., Context]) -> None:
-    """Bit for bit: the weights, and so the accuracy."""
-    ours = ce.run(context("method=ce", *SMALL, "recipe=full_data", "recipe.steps=12"), ce.Config())
-    asker = context("method=random", "ipc=1", *SMALL, "protocol=dc", "protocol.full_steps=12")
-    ceiling = training.full_data_networks(
-        asker, asker.dataset, asker.group(StudentConfig), asker.group(ProtocolConfig)
-    )
-    weights = ours.backbone.state_dict()
-    assert weights.keys() == ceiling.weights[0].keys()
-    assert all(torch.equal(weights[name], value) for name, value in ceiling.weights[0].items())
-    network = training.Students([ours.backbone])
-    assert training.accuracies(network, asker.dataset.test) == ceiling.accuracies
-
-
-def test_the_default_recipe_is_that_of_the_ceilings(plan: Callable[..., Plan]) -> None:
-    default = plan("method=ce", "dataset=digits").product
-    assert default.product_id == plan("method=ce", "dataset=digits", "recipe=full_data").product.product_id
-
-
-def accuracy(result: dict[str, Any]) -> float:
-    (value,) = next(m["values"] for m in result["measures"] if m["name"] == "accuracy")
+def measure(result: dict[str, Any], name: str) -> float:
+    """The only value of a measure."""
+    (found,) = [m for m in result["measures"] if m["name"] == name]
+    (value,) = found["values"]
     return float(value)
 
 
-def test_it_learns_the_digits_and_nothing_from_shuffled_labels(run_cell: RunCell) -> None:
-    words = ("method=ce", "dataset=digits", "student=mlp16", "recipe=digits", "recipe.epochs=10")
-    assert accuracy(run_cell(*words)) > 85
-    assert accuracy(run_cell(*words, "dataset.shuffled_labels=true")) < 25  # chance: 10
+def product(result: dict[str, Any], roots: Path) -> Classifier:
+    """The classifier of a run."""
+    made: Classifier = distill_bench.load(roots / "products" / result["product"]["id"])
+    return made
 
 
-def test_the_record_says_how_many_images_and_epochs(context: Callable[..., Context]) -> None:
-    words = ("method=ce", "dataset=digits", "student=mlp16", "recipe=digits", "recipe.epochs=2")
-    product = ce.run(context(*words, "trainset.fraction=0.1"), ce.Config())
-    assert product.record == {"kept_epoch": 2, "recipe": "digits", "images": 120}
-    assert len(product.curves["loss"]) == 2
+def test_the_network_of_seed_0_is_that_of_the_ceilings(
+    run_cell: RunCell, context: Callable[..., Context], tmp_path: Path
+) -> None:
+    result = run_cell("method=ce", "dataset=digits", "student=convnet", "profile=smoke")
+    ctx = context("method=random", "dataset=digits", "student=convnet", "profile=smoke", "ipc=1")
+    groups = (ctx.group(StudentConfig), ctx.group(ProtocolConfig))
+    ceiling = training.full_data_networks(ctx, ctx.dataset, *groups)
+    own = product(result, tmp_path).backbone.state_dict()
+    assert all(torch.equal(own[name], value.cpu()) for name, value in ceiling.weights[0].items())
+    assert measure(result, "accuracy") == pytest.approx(ceiling.accuracies[0])
+
+
+def test_it_learns_and_random_labels_teach_nothing(run_cell: RunCell) -> None:
+    assert measure(run_cell(*MLP), "accuracy") > 80
+    assert measure(run_cell(*MLP, "dataset.shuffled_labels=true"), "accuracy") < 25
+
+
+def test_curves_are_asked_for_and_change_no_weights(run_cell: RunCell, tmp_path: Path) -> None:
+    plain, watched = (product(run_cell(*MLP, *more), tmp_path) for more in ((), ("method.curves=true",)))
+    assert set(plain.curves) == {"loss"} and set(watched.curves) == {"loss", "error", "cmi", "ncmi"}
+    pairs = zip(plain.state_dict().values(), watched.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert watched.curves["error"][-1] < watched.curves["error"][0]
+
+
+def test_weights_are_chosen_on_images_that_are_held_out_of_the_training(
+    run_cell: RunCell, tmp_path: Path
+) -> None:
+    words = (*MLP, "method.held_out=20", "method.select=held_out")
+    kept = product(run_cell(*words), tmp_path)
+    errors = kept.curves["error"]
+    assert kept.record["kept_epoch"] == 1 + errors.index(min(errors))
+    assert kept.record["images"] == 1200 - 10 * 20
+    with pytest.raises(
+        UserError, match=r"method\.select=held_out: must be last, or method\.held_out above 0"
+    ):
+        run_cell(*MLP, "method.select=held_out")
+    with pytest.raises(UserError, match=r"method\.held_out=117: must be from 0 to 116"):
+        run_cell(*MLP, "method.held_out=117")
+
+
+def test_an_attack_of_size_0_is_the_clean_accuracy_and_flags_add_up(
+    run_cell: RunCell, tmp_path: Path
+) -> None:
+    none = run_cell(*MLP, "attack=pgd10", "attack.eps=0")
+    assert measure(none, "robust_accuracy") == pytest.approx(measure(none, "accuracy"))
+    some = run_cell(*MLP, "attack=fgsm")
+    flags = pd.read_parquet(tmp_path / "runs" / some["run_id"] / "attacked.parquet")
+    assert 100 * flags["robust"].mean() == pytest.approx(measure(some, "robust_accuracy"))
+    assert 100 * flags["clean"].mean() == pytest.approx(measure(some, "accuracy"))
+    assert measure(some, "robust_accuracy") < measure(some, "accuracy")
+
+
+def test_a_share_of_the_training_images_is_one_of_each_class(context: Callable[..., Context]) -> None:
+    from distill_bench import classification
+    from distill_bench.groups import TrainsetConfig
+
+    data = context("method=random", "dataset=digits", "ipc=1", "profile=smoke").dataset
+    some = classification.training_images(data, TrainsetConfig(fraction=0.2), [])
+    counts = data.train.labels.bincount()
+    assert torch.equal(some.labels.bincount(), (0.2 * counts).round().long())
+    again = classification.training_images(data, TrainsetConfig(fraction=0.2), [])
+    assert torch.equal(some.fetch(torch.arange(9)), again.fetch(torch.arange(9)))

@@ -30,7 +30,7 @@ from distill_bench.planning import Plan, ProductPlan
 from distill_bench.products import SyntheticSet
 from distill_bench.runner import Machine, Stored, obtain
 from distill_bench.selection import Scores
-from tests.conftest import make_plan
+from tests.conftest import made_parts, make_plan
 
 MakePlan = Callable[..., Plan]
 WORDS = ["method=difficulty", "dataset=digits", "student.width=8"]
@@ -44,7 +44,7 @@ def stored(plan: Plan, product: ProductPlan | None = None) -> Stored:
 
 def made_with_its_pool(plan: Plan) -> tuple[SyntheticSet, SyntheticSet]:
     """The selection of a plan, and the pool that it was selected from."""
-    ((_, pool),) = plan.product.parts
+    (pool,) = made_parts(plan)
     return stored(plan).product, stored(plan, pool).product
 
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation: laws of its loss, and a student that gains by a teacher."""
+"""Knowledge distillation: laws of its loss, cross-entropy without it, and a student that a teacher helps."""
 
 from __future__ import annotations
 

@@ -53,7 +53,11 @@ def saved(made: Classifier, path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["normalised", "whitened"])
 def test_it_comes_back_bit_for_bit(tmp_path: Path, kind: str) -> None:
-    facts: dict[str, Any] = {"curves": {"loss": [1 / 3, 0.1]}, "record": {"kept_epoch": 2}, "multi_label": True}
+    facts: dict[str, Any] = {
+        "curves": {"loss": [1 / 3, 0.1]},
+        "record": {"kept_epoch": 2},
+        "multi_label": True,
+    }
     made = classifier(kind, **facts)
     back = distill_bench.load(saved(made, tmp_path / "c.safetensors"))
     pixels = uniform("pixels")

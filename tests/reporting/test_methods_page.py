@@ -65,7 +65,7 @@ def test_what_is_not_published_is_not_on_the_page(tmp_path: Path, folder: str) -
 
 def test_groups_of_some_settings_stand_in_brackets(tmp_path: Path) -> None:
     assert "| dataset, ipc, student, (protocol) |" in line("datadam", tmp_path)
-    assert "| dataset, ipc, (student), another method's product |" in line("difficulty", tmp_path)
+    assert "| dataset, ipc, (student), (teacher), another method's product |" in line("difficulty", tmp_path)
 
 
 def test_the_script_writes_the_page_without_torch(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from distill_bench.tracking import Tracker
 __all__ = ["run"]
 
 TOP = Path(__file__).resolve().parent.parent.parent
-FIRST, STEPS, REPEATS, CHECKED = 20, 100, 5, 3
+FIRST, STEPS, REPEATS, CHECKED = 20, 100, 3, 3
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 WAYS = {"ours": "", "plain": "ResNet-8 as published", "loop": "our network"}
 

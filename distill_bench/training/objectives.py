@@ -6,6 +6,7 @@ Axes: M networks, B images of a batch, K classes.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A loss. `fit` trains the parameters that it owns together with the network's, and saves its buffers.
 
     features: it reads `models.Features` of one network in place of logits. whole: it compares the images of a
@@ -37,10 +38,10 @@ class Objective(nn.Module):
     whole: bool = False
     epoch: int = 0  # that of the batch at hand
 
+    @abstractmethod
     def forward(self, output: Any, batch: Batch) -> Tensor:
         """The loss summed over all images of all networks; `output` is what the network makes of the images:
         logits (B, K) of one network, (M, B, K) of several, or Features."""
-        raise NotImplementedError
 
     def begin_epoch(self, epoch: int) -> None:
         """What is to be done before an epoch; what it changes is a buffer."""

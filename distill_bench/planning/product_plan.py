@@ -44,6 +44,7 @@ INHERITED = (
     "teacher",
     "profile",
 )  # options that a part shares with its asker
+_OWN_OF_THE_RUN = ("ipc", "profile", "tracker", "attack")  # values that it does not: a part is not measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +245,7 @@ def _plan_part(
     require("name" not in spec.settings, f"{key}: name", spec.settings.get("name"), "left to the method")
     composition = compose(words)
     composition = replace(composition, config=copy.deepcopy(composition.config))
-    shared = {name for name in GROUPS if name not in ("ipc", "profile", "tracker", *not_asked)}
+    shared = GROUPS.keys() - {*_OWN_OF_THE_RUN, *not_asked}
     changes = _differences(asker.config, default.config, shared)
     wishes = {f"method.{k}": v for k, v in spec.settings.items()}
     wishes |= {f"{group}.{k}": v for group, fields in spec_groups.items() for k, v in fields.items()}

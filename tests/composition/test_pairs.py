@@ -74,7 +74,13 @@ PAIRS: dict[str, tuple[str, ...]] = {
     # a synthetic set is learned from
     "random -> ce": ("method=ce", *STUDENT, "trainset=random"),
     "herding -> ce": ("method=ce", *STUDENT, "trainset=herding"),
-    "datadam -> ce, attacked": ("method=ce", *STUDENT, "trainset=datadam", "attack=fgsm"),
+    "datadam -> ce, attacked": (
+        "method=ce",
+        *STUDENT,
+        "trainset=datadam",
+        "attack=fgsm",
+        "attack.images=50",  # a setting of the measure: not one of the set's
+    ),
     "mtt -> ce": ("method=ce", *STUDENT, "trainset=mtt"),
     "difficulty -> ce": ("method=ce", *STUDENT, "trainset=difficulty"),
     "dm -> label_smoothing": ("method=label_smoothing", *STUDENT, "trainset=dm"),
@@ -84,7 +90,7 @@ PAIRS: dict[str, tuple[str, ...]] = {
     # whatever classifies is attacked
     "ce -> pgd20": ("method=ce", *STUDENT, "attack=pgd20"),
     "label_smoothing -> cw_inf": ("method=label_smoothing", *STUDENT, "attack=cw_inf"),
-    "kd -> pgd10": ("method=kd", *STUDENT, *MLP, "attack=pgd10"),
+    "kd -> pgd10": ("method=kd", *STUDENT, *MLP, "attack=pgd10", "attack.eps=0.05"),
     "students of dm -> fgsm": ("method=dm", "attack=fgsm"),
     "students of random -> noise": ("method=random", "attack=noise"),
 }

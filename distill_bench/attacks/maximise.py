@@ -92,10 +92,12 @@ def _direction(gradient: Tensor, norm: AttackNorm) -> tuple[Tensor, Tensor]:
     """
     if norm is AttackNorm.linf:
         direction = gradient.sign()  # that of NaN is 0
-        lost = torch.linalg.vector_norm(direction, ord=torch.inf, dim=PIXELS, keepdim=True) == 0
+        lost = (
+            torch.linalg.vector_norm(direction, dim=PIXELS, keepdim=True) == 0
+        )  # not ord=inf: 17 times slower
     else:
         finite = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-        largest = torch.linalg.vector_norm(finite, ord=torch.inf, dim=PIXELS, keepdim=True)
+        largest = finite.abs().amax(PIXELS, keepdim=True)
         lost = largest == 0
         scaled = finite / largest.masked_fill(lost, 1)
         length = torch.linalg.vector_norm(scaled, dim=PIXELS, keepdim=True)

@@ -146,8 +146,11 @@ class _Part:
     def look(self, images: Tensor, logits: Tensor) -> None:
         """Keep the images on which a network errs for the first time."""
         new = errs(logits, self.labels) & self.holding
-        self.shown = torch.where(_image_wise(new), images, self.shown)
         self.holding = self.holding & ~new
+        if new.device.type != "cpu":
+            self.shown = torch.where(_image_wise(new), images, self.shown)
+        elif new.any():  # asking another device would hold it up
+            self.shown[new] = images[new]
 
     def write(self) -> None:
         """Into the batch."""

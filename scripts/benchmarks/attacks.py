@@ -1,11 +1,11 @@
 """PGD-20 on test images against torchattacks 3.5, the same networks, images, radius and step.
 
-Both report the share of images that are right after the attack. Ours also finds the clean accuracy on the
-way, keeps the first success of each image, and goes on with images alone that some network still gets right.
-So it is measured where images break, and where they hold (`robust`: images that are right, a radius of
-1/2550), which tells what the steps themselves cost. The accuracies may differ by a few images: random starts
-do, and torchattacks looks at the last iterate alone. `differing`: the share of pixels, without a random
-start, in which our inner maximisation ends elsewhere; the sign of a gradient near 0 is that of its rounding.
+Both tell which images are right, as they are and under attack. Ours keeps the first success of each image,
+and goes on with images alone that some network still gets right. So it is measured where images break, and
+where they hold (`robust`: images that are right, a radius of 1/2550), which tells what the steps themselves
+cost. The accuracies may differ by a few images: random starts do, and torchattacks looks at the last iterate
+alone. `differing`: the share of pixels, without a random start, in which our inner maximisation ends
+elsewhere; the sign of a gradient near 0 is that of its rounding.
 
 ResNet-8 is attacked on CIFAR-10, which is looked for in `$DISTILL_BENCH_DATA`, as it is drawn and after 400
 steps of training; a perceptron, whose passes cost next to nothing, on digits. torchattacks pins an old
@@ -111,9 +111,9 @@ def _row(case: Case) -> dict[str, Any]:
     row["clean_accuracy"], row["ours_accuracy"] = (100 * float(part.double().mean()) for part in ours())
     known = importlib.util.find_spec("torchattacks") is not None
     if known:
-        theirs = partial(their_right, case)
+        theirs = partial(their_flags, case)
         functions.append(theirs)
-        row["reference_accuracy"] = 100 * float(theirs().double().mean())
+        row["reference_accuracy"] = 100 * float(theirs()[1].double().mean())
         row["differing"] = differing(case)
     seconds = median_seconds(functions, repeats=5 if case.images.shape[-1] == 32 else 21)
     row["ours_seconds"] = seconds[0]
@@ -142,12 +142,11 @@ def their_images(case: Case, *, random_start: bool = True) -> Tensor:
     return images
 
 
-def their_right(case: Case) -> Tensor:
-    """Whether each image is right under attack."""
-    images = their_images(case)
+def their_flags(case: Case) -> tuple[Tensor, ...]:
+    """Whether each image is right, as it is and under attack."""
+    attacked = their_images(case)
     with torch.no_grad():
-        right: Tensor = logits(case.net, images).argmax(1) == case.labels
-    return right
+        return tuple(logits(case.net, images).argmax(1) == case.labels for images in (case.images, attacked))
 
 
 def differing(case: Case) -> float:

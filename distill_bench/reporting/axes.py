@@ -21,6 +21,7 @@ __all__ = [
     "describe",
     "named_teacher",
     "natural",
+    "of_the_measure",
     "parts",
     "setting_words",
     "settings_key",
@@ -99,6 +100,15 @@ def shared_settings(many: Sequence[Settings]) -> Settings:
         name: value
         for name, value in first.items()
         if all(name in other and _plain(other[name]) == _plain(value) for other in rest)
+    }
+
+
+def of_the_measure(settings: Settings, facets: Mapping[str, str]) -> Settings:
+    """Without those of the attack for what is measured on images as they are."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if "attack" in facets or not name.startswith("attack.")
     }
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distill_bench.metrics import Measure, Summary, summarise
-from distill_bench.reporting.axes import Axes, Settings, axes_key, settings_key
+from distill_bench.reporting.axes import Axes, Settings, axes_key, of_the_measure, settings_key
 from distill_bench.reporting.results import Result
 
 __all__ = ["FULL", "Series", "cell_of", "flat", "series_of"]
 
 FULL = "full"  # the name of the ceiling, the whole training set, among the methods
-_OF_THE_PRODUCT = ("method", "ipc", "generator")  # groups that the whole training set knows nothing of
+_NOT_OF_FULL = ("method", "ipc", "generator", "attack")  # groups that the full set's accuracy does not know
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def _series_of_run(result: Result) -> Iterator[Series]:
             facets={name: value for name, value in measure.facets.items() if name != "student"},
             protocol=result.protocol,
             profile=result.profile,
-            settings=_settings_of_full(result) if full else result.settings,
+            settings=_settings_of_full(result) if full else _settings_of(result, measure),
             data=result.data,
             size=_size(result.config),
             by_seed={result.seed: measure.values},
@@ -104,6 +104,12 @@ def _axes_of_full(axes: Axes) -> Axes:
     return {name: value for name, value in axes.items() if name not in ("ipc", "distiller")}
 
 
+def _settings_of(result: Result, measure: Measure) -> Settings:
+    """Those on which the measure depends. The name of an attack is a facet of what is measured under it."""
+    settings = {name: value for name, value in result.settings.items() if name != "attack"}
+    return of_the_measure(settings, measure.facets)
+
+
 def _settings_of_full(result: Result) -> Settings:
     """The settings that the whole training set has too.
 
@@ -113,7 +119,7 @@ def _settings_of_full(result: Result) -> Settings:
     settings = {
         name: value
         for name, value in result.settings.items()
-        if name.split(".")[0] not in _OF_THE_PRODUCT and name != "dataset.zca"
+        if name.split(".")[0] not in _NOT_OF_FULL and name != "dataset.zca"
     }
     dataset = result.config.get("dataset")
     whitened = isinstance(dataset, Mapping) and dataset.get("zca") is True

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from distill_bench.reporting.axes import Settings, named_teacher, setting_words, shared_settings
+from distill_bench.reporting.axes import (
+    Settings,
+    named_teacher,
+    of_the_measure,
+    setting_words,
+    shared_settings,
+)
 from distill_bench.reporting.cells import FULL
 from distill_bench.reporting.row import Row
 
@@ -43,7 +49,7 @@ class Naming:
 
     def _shown(self, row: Row) -> Mapping[str, Any]:
         names = self._names.get(row.method, {})
-        return {name: row.settings.get(name, "default") for name in names}
+        return of_the_measure({name: row.settings.get(name, "default") for name in names}, row.facets)
 
 
 def together(rows: Iterable[Row]) -> list[Row]:

@@ -104,3 +104,21 @@ def test_networks_from_the_cache_are_not_counted_as_repeats(joined: Any) -> None
 
     (series,) = joined(ceiling(0, 84.5), ceiling(1, 84.5), ceiling(2, 84.1), ceiling(3, 84.5, 84.2))
     assert series.by_seed == {2: [84.1], 3: [84.5, 84.2]}
+
+
+def test_what_is_measured_on_images_as_they_are_is_one_cell_under_all_attacks(joined: Any) -> None:
+    runs = []
+    for attack in ("none", "fgsm", "pgd20"):
+        settings: dict[str, Any] = {"recipe": "digits"}
+        measures = [build.measure("accuracy", 90.0)]
+        if attack != "none":
+            settings |= {"attack": attack, "attack.images": 100}
+            measures.append(build.measure("robust_accuracy", 50.0, attack=attack))
+        runs.append(build.content("ce", build.classifier(settings=settings), measures))
+    series = {(each.metric, *each.facets.values()): each.settings for each in joined(*runs)}
+    attacked = {"attack.images": 100, "recipe": "digits"}
+    assert series == {
+        ("accuracy",): {"recipe": "digits"},
+        ("robust_accuracy", "fgsm"): attacked,
+        ("robust_accuracy", "pgd20"): attacked,
+    }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from distill_bench import deferred, processes
 from distill_bench.errors import UserError, require
 from distill_bench.interrupt import Interrupt, Interrupted
-from distill_bench.overrides import check_choices, explain, plain_words
+from distill_bench.overrides import check_choices, check_keys, explain, plain_words
 from distill_bench.planning import Plan, compose, plan_run
 
 if TYPE_CHECKING:
@@ -97,11 +97,12 @@ def run(*words: str) -> Result:
     try:
         _refuse_sweeps(given)
         check_choices(given)
+        check_keys(given)
         with _without_another_hydra():
             composition = compose(given)
             plan, record = carry_out(composition.config, composition.choices, given, lambda _: None)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error)) from None
+        raise UserError(explain(error, given)) from None
     except Interrupted as stopped:
         line = f"stopped at {stopped}; its state is saved: the same call goes on from there"
         raise KeyboardInterrupt(line) from None

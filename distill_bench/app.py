@@ -25,12 +25,13 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line `argv` (this process's own, if None); leaves through `SystemExit` on any error."""
-    from distill_bench.overrides import check_choices, explain, plain_words
+    from distill_bench.overrides import check_choices, check_keys, explain, plain_words
 
     _forgive_outputs()
     words = plain_words(sys.argv[1:] if argv is None else argv)
     try:
         check_choices(words)
+        check_keys(words)
         if "--help" in words or "-h" in words:
             from distill_bench.help import help_text
 
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         entry()
     except (HydraException, OmegaConfBaseException) as error:
-        _stop(f"error: {explain(error)}", 2)
+        _stop(f"error: {explain(error, words)}", 2)
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from the last checkpoint", 130)
 

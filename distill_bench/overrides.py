@@ -1,4 +1,4 @@
-"""The command line before Hydra sees it: numbers of `ipc` are quoted, and group choices are checked."""
+"""The command line before Hydra sees it: numbers of `ipc` are quoted, choices and keys are checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from distill_bench.errors import UserError, closest
 
 __all__ = [
     "check_choices",
+    "check_keys",
     "explain",
     "given_products",
     "groups",
@@ -29,6 +30,9 @@ _ITEM = re.compile(
     r"""'(?:\\.|[^'\\])*'(?=,|$)|"(?:\\.|[^"\\])*"(?=,|$)|[^,]+"""
 )  # of a sweep: quoted, or not
 _WITHIN = re.compile(r"^(?P<group>[a-z_]+)\.(?P<field>[a-z_]+)(\.[\w.]+=|=\{)")
+_SETTING = re.compile(r"^(?P<key>[a-z_][\w.]*)=")  # not `+key=`, which may be a new one
+_TOP_LEVEL = re.compile(r"^([A-Za-z_]\w*):", re.MULTILINE)  # keys of a yaml file
+_TAKEN = re.compile(r"^ +- /(\w+)(?:/\w+)?@_here_", re.MULTILINE)  # groups whose fields a file has too
 _CHOICE = re.compile(r"^(?P<group>[a-z_/]+)=(?P<choices>[\w./'\"-]+(,[\w./'\"-]+)*)$")
 
 
@@ -139,16 +143,34 @@ def check_choices(argv: list[str]) -> None:
             )
 
 
-def explain(error: Exception) -> str:
-    """One line for what Hydra found wrong with the command line, with the closest known key where one is
-    missing."""
+def check_keys(argv: Sequence[str]) -> None:
+    """Raise a UserError with the closest match for a key that no config file has.
+
+    Hydra would say so too, after it has composed a config. A key that another group has is left to it.
+    """
+    if any(word.startswith(("--config-", "-cd", "-cn", "-cp")) for word in argv):
+        return  # the user has config files that are not known here
+    known = {"cell", "hydra", "profiles", *groups()}.union(*map(_keys_of, conf_dir().rglob("*.yaml")))
+    for match in filter(None, map(_SETTING.match, argv)):
+        group, *rest = match["key"].split(".")
+        path = [group, *rest[:1]] if group in groups() else [group]
+        if path[-1] not in known:
+            raise UserError(_unknown(".".join(path), argv))
+
+
+def explain(error: Exception, argv: Sequence[str] = ()) -> str:
+    """One line for what Hydra found wrong with the command line `argv`, with the closest known key where one
+    is missing."""
     text = " ".join(str(error).split())
     match = re.search(r"Could not override '([\w./@]+)'", text)
     if match is None:
         return re.sub(r"\s*Set the environment variable HYDRA_FULL_ERROR.*", "", text)
-    key = match[1]
+    return _unknown(match[1], argv)
+
+
+def _unknown(key: str, argv: Sequence[str]) -> str:
     group, _, name = key.rpartition(".")
-    names = _keys(group)
+    names = _keys(group, argv)
     return f"{key}: unknown key; {closest(name, names)}" if names else f"{key}: unknown key"
 
 
@@ -167,14 +189,24 @@ def without_places(words: Sequence[str]) -> list[str]:
     return [word for word in words if not word.startswith(places)]
 
 
-def _keys(group: str) -> set[str]:
-    """The keys that any option of `group` has; of the top level for the empty name."""
-    from omegaconf import DictConfig, OmegaConf
+def _keys(group: str, argv: Sequence[str]) -> set[str]:
+    """The keys of `group`, or of the top level for the empty name: of the methods that `argv` chooses, and of
+    all options of other groups, with those that they take from another group."""
+    options = _methods(argv) if group == "method" else ["*"]
+    files = [file for option in options for file in (conf_dir() / group).glob(f"{option}.yaml")]
+    taken = {source for file in files for source in _TAKEN.findall(file.read_text())}
+    files += [file for source in taken for file in (conf_dir() / source).glob("*.yaml")]
+    return (set() if group else set(groups())).union(*map(_keys_of, files))
 
-    folder = conf_dir() / group if group else conf_dir()
-    keys = set() if group else set(groups())
-    for file in folder.glob("*.yaml"):
-        content = OmegaConf.load(file)
-        assert isinstance(content, DictConfig)
-        keys |= {str(key) for key in content} - {"defaults", "hydra", "profiles"}
-    return keys
+
+def _methods(argv: Sequence[str]) -> list[str]:
+    """The methods that are chosen; all of them where something else may choose one."""
+    chosen = [word.partition("=")[2] for word in argv if word.startswith("method=")]
+    if not chosen and any(word.startswith(("experiment=", "preset=")) for word in argv):
+        return ["*"]
+    (default,) = re.findall(r"^  - method: (\w+)", (conf_dir() / "config.yaml").read_text(), re.MULTILINE)
+    return [option.strip("'\"") for option in (chosen or [default])[-1].split(",")]
+
+
+def _keys_of(file: Path) -> set[str]:
+    return set(_TOP_LEVEL.findall(file.read_text())) - {"defaults", "hydra", "profiles"}

@@ -6,7 +6,6 @@ The application calls `locate` before it imports torch, so that absent data cost
 from __future__ import annotations
 
 import threading
-import urllib.request
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -147,12 +146,14 @@ def locate(config: DatasetConfig, data_root: Path) -> Location:
 
 def reachable(url: str, seconds: float = 3.0) -> bool:
     """Whether the server of `url` answers in time; a slow name service does not make the wait longer."""
+    from urllib.request import Request, urlopen  # slow to import, and seldom needed
+
     answers: list[bool] = []
 
     def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "distill_bench"})
+        request = Request(url, method="HEAD", headers={"User-Agent": "distill_bench"})
         try:
-            with urllib.request.urlopen(request, timeout=seconds):
+            with urlopen(request, timeout=seconds):
                 answers.append(True)
         except (OSError, ValueError):  # URLError, HTTPError and timeouts are OSErrors
             answers.append(False)

@@ -148,7 +148,7 @@ def check_keys(argv: Sequence[str]) -> None:
 
     Hydra would say so too, after it has composed a config. A key that another group has is left to it.
     """
-    if any(word.startswith(("--config-", "-cd", "-cn", "-cp")) for word in argv):
+    if any(word.startswith(("--config-", "-cd", "-cn", "-cp", "hydra.searchpath=")) for word in argv):
         return  # the user has config files that are not known here
     known = {"cell", "hydra", "profiles", *groups()}.union(*map(_keys_of, conf_dir().rglob("*.yaml")))
     for match in filter(None, map(_SETTING.match, argv)):

@@ -29,16 +29,25 @@ HEAVY = frozenset(
 )
 
 
+_KNOWN_BEFORE = ("__spec__", "__class__", "__name__", "__file__")  # torch asks all modules for their file
+
+
 class _Pending(ModuleType):
     """A module that has been found and not yet executed."""
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("__spec__", "__class__"):
+        if name in _KNOWN_BEFORE:
             return super().__getattribute__(name)
         self.__class__ = ModuleType  # type: ignore[assignment]
         loader = self.__spec__.loader if self.__spec__ else None
         assert loader is not None
-        loader.exec_module(self)
+        try:
+            loader.exec_module(self)
+        except BaseException:
+            self.__class__ = (
+                _Pending  # half a module is none: its next use tries again, and says what is wrong
+            )
+            raise
         return getattr(self, name)
 
 

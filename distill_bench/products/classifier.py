@@ -157,10 +157,11 @@ class Classifier(nn.Module):
         reporting.curves(
             path,
             (
-                {"phase": "training", "step": epoch, name: value}
+                {"phase": "after an epoch", "step": epoch, name: value}
                 for name, values in self.curves.items()
-                for epoch, value in enumerate(values)
+                for epoch, value in enumerate(values, 1)
             ),
+            counted="epoch",
         )
 
 

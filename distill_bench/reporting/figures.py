@@ -41,8 +41,9 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def curves(path: Path, points: Iterable[Mapping[str, Any]]) -> bool:
-    """Write a PNG with one small panel for each value of each phase of a run, against the step.
+def curves(path: Path, points: Iterable[Mapping[str, Any]], counted: str = "step") -> bool:
+    """Write a PNG with one small panel for each value of each phase of a run, against the step, which is
+    named after what it counts.
 
     `points` are those of metrics.jsonl, ``{"phase", "step", <name>: value}``; values that are not finite are
     gaps. At most 12 panels. Returns False, and writes nothing, if there is nothing to show.
@@ -61,6 +62,7 @@ def curves(path: Path, points: Iterable[Mapping[str, Any]]) -> bool:
         for index, (axes, ((phase, name), trace)) in enumerate(zip(panels, shown.items(), strict=False)):
             _curve(axes, sorted(trace), PALETTE[index % len(PALETTE)])
             axes.set_title(name if name in phase else f"{phase}: {name}")
+            axes.set_xlabel(counted, labelpad=1, fontsize=8)
         if len(shown) > _MOST_PANELS:
             figure.supxlabel(f"first {_MOST_PANELS} of {len(shown)} curves", fontsize=9, color="#555555")
 
@@ -75,7 +77,6 @@ def _curve(axes: Axes, trace: Sequence[tuple[int, float]], colour: str) -> None:
     )
     if min(finite) > 0 and max(finite) > 50 * min(finite):
         axes.set_yscale("log")
-    axes.set_xlabel("step", labelpad=1, fontsize=8)
     axes.locator_params(axis="x", nbins=5, integer=True)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 __all__ = ["HEAVY", "install", "lazy_names", "load"]
 
 HEAVY = frozenset(
-    {"torch", "numpy", "scipy", "sklearn", "diffusers"}
+    {"torch", "numpy", "scipy", "sklearn", "diffusers", "filelock"}
     | {f"distill_bench.{part}" for part in ("attacks", "augment", "data", "distillation", "evaluation")}
     | {f"distill_bench.{part}" for part in ("generative", "information", "mixtures")}
     | {

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+import filelock
 
 from distill_bench.files import Damaged, load_tensors, move, save_tensors, sweep, write_json
 
@@ -35,10 +35,10 @@ def say(line: str) -> None:
 def held(file: Path, what: str) -> Iterator[None]:
     """Hold the lock `file` while inside; if another process holds it, say so and wait."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
+    lock = filelock.FileLock(file)
     try:
         lock.acquire(timeout=0)
-    except Timeout:
+    except filelock.Timeout:
         say(f"waiting for {what}: another process is making it ({file.parent})")
         lock.acquire()
     try:

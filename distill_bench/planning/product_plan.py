@@ -246,12 +246,13 @@ def _plan_part(
     composition = compose(words)
     composition = replace(composition, config=copy.deepcopy(composition.config))
     shared = GROUPS.keys() - {*_OWN_OF_THE_RUN, *not_asked}
-    changes = _differences(asker.config, default.config, shared)
+    set_by_hand = {place for place in by_hand if place.split(".")[0] in shared}
+    changes = _differences(asker.config, default.config, shared) | _values(asker.config, set_by_hand)
     wishes = {f"method.{k}": v for k, v in spec.settings.items()}
     wishes |= {f"{group}.{k}": v for group, fields in spec_groups.items() for k, v in fields.items()}
     for place, value in {**changes, **wishes}.items():
         OmegaConf.update(composition.config, place, value, force_add=True)
-    set_by_hand = {place for place in by_hand if place.split(".")[0] in shared} | wishes.keys()
+    set_by_hand |= wishes.keys()
     try:
         return plan_product(composition, set_by_hand, seed if spec.seed is None else spec.seed, data_root)
     except UserError as error:
@@ -270,6 +271,11 @@ def _differences(config: DictConfig, default: DictConfig, groups: Collection[str
         assert isinstance(values, dict)
         changes |= {f"{name}.{k!s}": v for k, v in values.items() if k not in defaults or defaults[k] != v}
     return changes
+
+
+def _values(config: DictConfig, places: Collection[str]) -> dict[str, Any]:
+    """The values at dotted keys; an option that was chosen has none."""
+    return {place: OmegaConf.select(config, place) for place in places if "." in place}
 
 
 def _places(config: Any) -> Collection[str]:

@@ -107,14 +107,16 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], words: Sequence[str
         tracker=typed(TrackerConfig, config.tracker, "tracker"),
         axes={axis: product.labels.get(word, "none") for axis, word in task.TABLE.items()},
         protocol=protocol,
-        settings=_settings(composition, product, set(task.TABLE.values())),
+        settings=_settings(composition, product, by_hand, set(task.TABLE.values())),
         command=" ".join(["python run.py", *without_places(words)]),
     )
     _check_ipc(product)
     return plan
 
 
-def _settings(composition: Composition, product: ProductPlan, labelled: set[str]) -> dict[str, Any]:
+def _settings(
+    composition: Composition, product: ProductPlan, by_hand: Mapping[str, Any], labelled: set[str]
+) -> dict[str, Any]:
     """What differs from the composed default, and the options of groups that stand on no axis."""
     default = default_composition(composition)
     config, groups = typed_groups(default, (), product.groups)
@@ -125,7 +127,19 @@ def _settings(composition: Composition, product: ProductPlan, labelled: set[str]
     for name in sorted(product.reachable - labelled - {"protocol"}):
         if composition.choices[name] != plain_choices[name]:
             settings[name] = composition.choices[name]
-    return settings
+    return settings | _settings_of_parts(composition, product, by_hand, settings)
+
+
+def _settings_of_parts(
+    composition: Composition, product: ProductPlan, by_hand: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was given by hand that is the default here, but not of what the product is made from."""
+    silent = {key: value for key, value in by_hand.items() if "." in key and key not in settings}
+    if not silent or not product.parts:
+        return {}
+    data_root = Path(composition.config.data_root)
+    without = plan_product(composition, by_hand.keys() - silent.keys(), product.seed, data_root)
+    return silent if cells_of(without.parts) != cells_of(product.parts) else {}
 
 
 def _refuse_foreign_preset(choices: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from distill_bench.errors import UserError
-from distill_bench.planning import Plan
+from distill_bench.planning import Plan, ProductPlan
 
 RunCell = Callable[..., dict[str, Any]]
 Planned = Callable[..., Plan]
@@ -90,3 +90,16 @@ def test_a_damaged_teacher_is_one_line(damage: str, run_cell: RunCell, plan: Pla
     with pytest.raises(UserError, match=r"^teacher=.*copy\.safetensors.*not a whole file") as caught:
         plan(*SMALL, "method=kd", *STUDENT, f"teacher={copy}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_value_given_by_hand_reaches_what_a_run_is_made_from_even_if_it_is_the_default(
+    plan: Planned,
+) -> None:
+    words = ("method=ce", "trainset=datadam", "dataset=cifar10", "student=mlp")  # the set is whitened
+    usual, plain = plan(*words), plan(*words, "dataset.zca=false")
+    sets = [run.product.parts[0][1] for run in (usual, plain)]
+    whitened = [each.groups["dataset"].zca for each in sets if isinstance(each, ProductPlan)]
+    assert whitened == [True, False]
+    assert usual.product.product_id != plain.product.product_id
+    assert "dataset.zca" not in usual.settings and plain.settings["dataset.zca"] is False
+    assert plan(*words, "dataset.resolution=32").settings == usual.settings  # the default of both

@@ -47,12 +47,15 @@ def test_every_command_can_be_planned(
 ) -> None:
     (tmp_path / "pets" / "cat").mkdir(parents=True)
     place = {"generator.path=DIR": f"generator.path={tmp_path}"}
-    if "runs/<id>" in command:
-        made = run_cell("method=ce", "dataset=digits", "student=mlp", "profile=smoke")
-        place["teacher=runs/<id>"] = f"teacher={tmp_path / 'runs' / made['run_id']}"
+    for group, made_by in (
+        ("teacher", ("method=ce", "student=mlp")),
+        ("trainset", ("method=random", "ipc=1")),
+    ):
+        if f"{group}=runs/<id>" in command:
+            made = run_cell(*made_by, "dataset=digits", "profile=smoke")
+            place[f"{group}=runs/<id>"] = f"{group}={tmp_path / 'runs' / made['run_id']}"
     words = [place.get(word, word) for word in shlex.split(command)]
     words = [word.replace("/path/to", str(tmp_path)) for word in single(words)]
-    words = ["teacher=resnet56" if word == "teacher=runs/<id>" else word for word in words]
     assert plan(*words).run_id
 
 

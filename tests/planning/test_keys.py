@@ -31,7 +31,7 @@ def test_a_wrong_key_is_one_line_with_the_closest(words: tuple[str, ...], said: 
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in (conf_dir() / "method").glob("*.yaml")))
+@pytest.mark.parametrize("name", ["d2m", "kd", "oggmr"])
 def test_every_key_of_a_composed_config_passes(name: str) -> None:
     config = OmegaConf.to_container(compose([f"method={name}"]).config)
     assert isinstance(config, dict)

@@ -99,7 +99,7 @@ def test_help_and_config_errors_do_not_import_torch(tmp_path: Path, words: list[
 
 
 def test_a_classification_run_does_not_import_what_it_does_not_use(tmp_path: Path) -> None:
-    words = ["method=ce", "profile=smoke", "dataset=digits", "threads=1"]
+    words = ["method=ce", "student=mlp", "profile=smoke", "dataset=digits", "threads=1"]
     line = [sys.executable, "-X", "importtime", str(REPOSITORY / "run.py"), *words]
     done = subprocess.run(
         line, cwd=tmp_path, env=command_environment(tmp_path), capture_output=True, text=True, check=False

@@ -37,7 +37,7 @@ methods: $(READY) ## the page of all methods, from their own files and the table
 benchmark: $(READY) ## speed and memory against the plain formulations, into results/benchmarks
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 
-test: $(READY) ## the default tests, on all cores: six to ten minutes on two
+test: $(READY) ## the default tests, on all cores: six to eleven minutes on two
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu" $(ARGS)
 
 test-slow: $(READY) ## the tests that take minutes, and those that need a GPU where there is one

@@ -44,9 +44,7 @@ class _Pending(ModuleType):
         try:
             loader.exec_module(self)
         except BaseException:
-            self.__class__ = (
-                _Pending  # half a module is none: its next use tries again, and says what is wrong
-            )
+            self.__class__ = _Pending  # half a module is none: its next use tries again
             raise
         return getattr(self, name)
 

@@ -92,9 +92,7 @@ def _direction(gradient: Tensor, norm: AttackNorm) -> tuple[Tensor, Tensor]:
     """
     if norm is AttackNorm.linf:
         direction = gradient.sign()  # that of NaN is 0
-        lost = (
-            torch.linalg.vector_norm(direction, dim=PIXELS, keepdim=True) == 0
-        )  # not ord=inf: 17 times slower
+        lost = torch.linalg.vector_norm(direction, dim=PIXELS, keepdim=True) == 0  # ord=inf: 17 times slower
     else:
         finite = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         largest = finite.abs().amax(PIXELS, keepdim=True)

@@ -34,4 +34,4 @@ def objective(loss: AttackLoss, logits: Tensor, labels: Tensor) -> Tensor:
 
 def errs(logits: Tensor, labels: Tensor) -> Tensor:
     """Whether the largest logit is not the label's, (...) bool; logits that are not finite are an error."""
-    return (logits.argmax(-1) != labels) | ~logits.sum(-1).isfinite()  # a sum is finite where all terms are
+    return (logits.argmax(-1) != labels) | ~logits.sum(-1).isfinite()  # as all terms are, short of 1e38

@@ -134,12 +134,15 @@ def _settings_of_parts(
     composition: Composition, product: ProductPlan, by_hand: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What was given by hand that is the default here, but not of what the product is made from."""
-    silent = {key: value for key, value in by_hand.items() if "." in key and key not in settings}
-    if not silent or not product.parts:
-        return {}
-    data_root = Path(composition.config.data_root)
-    without = plan_product(composition, by_hand.keys() - silent.keys(), product.seed, data_root)
-    return silent if cells_of(without.parts) != cells_of(product.parts) else {}
+    own, data_root = cells_of(product.parts), Path(composition.config.data_root)
+
+    def reaches_a_part(key: str) -> bool:
+        without = plan_product(composition, by_hand.keys() - {key}, product.seed, data_root)
+        return cells_of(without.parts) != own
+
+    group_of = {key: key.split(".")[0] for key in by_hand if "." in key and key not in settings}
+    silent = [key for key, group in group_of.items() if own and group in product.reachable]
+    return {key: by_hand[key] for key in silent if reaches_a_part(key)}
 
 
 def _refuse_foreign_preset(choices: Mapping[str, str]) -> None:

@@ -96,10 +96,11 @@ def test_a_value_given_by_hand_reaches_what_a_run_is_made_from_even_if_it_is_the
     plan: Planned,
 ) -> None:
     words = ("method=ce", "trainset=datadam", "dataset=cifar10", "student=mlp")  # the set is whitened
-    usual, plain = plan(*words), plan(*words, "dataset.zca=false")
+    usual, plain = plan(*words), plan(*words, "dataset.zca=false", "recipe.steps=12000")
     sets = [run.product.parts[0][1] for run in (usual, plain)]
     whitened = [each.groups["dataset"].zca for each in sets if isinstance(each, ProductPlan)]
     assert whitened == [True, False]
     assert usual.product.product_id != plain.product.product_id
     assert "dataset.zca" not in usual.settings and plain.settings["dataset.zca"] is False
+    assert "recipe.steps" not in plain.settings  # the default, and of no part
     assert plan(*words, "dataset.resolution=32").settings == usual.settings  # the default of both

@@ -24,7 +24,7 @@ class Group:
 
     def identity(self) -> dict[str, Any]:
         """Everything of this group that a result depends on, as JSON."""
-        left_out = self.NEUTRAL | self.unused()
+        left_out = self.NEUTRAL | self.unused() | self.idle()
         return {key: value for key, value in plain(self).items() if key not in left_out}
 
     def product_identity(self) -> dict[str, Any]:
@@ -33,6 +33,11 @@ class Group:
 
     def unused(self) -> frozenset[str]:
         """Fields that the chosen option does not use: giving one is an error."""
+        return frozenset()
+
+    def idle(self) -> frozenset[str]:
+        """Fields that came after results which are kept, and as they stand change nothing: those results stay
+        theirs."""
         return frozenset()
 
     def specs(self) -> tuple[ProductSpec, ...]:

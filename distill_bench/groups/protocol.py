@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, ClassVar
 
+from distill_bench.architectures import architecture, names
 from distill_bench.errors import UserError, closest, require
 from distill_bench.groups.recipe import Recipe
 
-__all__ = ["Batching", "Labels", "ProtocolConfig"]
+__all__ = ["Batching", "Initial", "Labels", "ProtocolConfig"]
 
 
 class Batching(Enum):
@@ -18,6 +19,19 @@ class Batching(Enum):
     auto = "auto"  # as measured to be faster on the device at hand
     stacked = "stacked"  # all networks in one vectorised step
     sequential = "sequential"  # one network after another
+
+
+class Initial(Enum):
+    """Laws of fresh parameters. Every network has its own; a protocol may name another."""
+
+    uniform = "uniform"
+    """PyTorch's own: weight and bias of convolutions and linear layers are uniform in
+    (-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what kaiming_uniform with a = sqrt(5) amounts to."""
+    fan_out = "fan_out"
+    """Kernels of convolutions are normal with variance 2 / (k^2 C_out) (He et al., ICCV 2015); the rest as
+    above."""
+    fan_out_no_bias = "fan_out_no_bias"
+    """As fan_out, and the biases of linear layers start at 0: the code of wide residual networks."""
 
 
 class Labels(Enum):
@@ -71,6 +85,9 @@ class ProtocolConfig(Recipe):
     temperature: float = 20.0  # of soft labels
     best: bool = False  # also report the highest test accuracy of the training: selected on test data
     readings: int = 100  # at most so many looks, evenly spread, the last epoch among them
+    initial: dict[str, Initial] = field(
+        default_factory=dict
+    )  # architecture -> law of its first weights, in place of its own
     students: list[str] = field(default_factory=list)  # further architectures (cross-architecture tables)
     batching: Batching = Batching.auto
     audit: bool = False  # also ask a network trained on the whole training set about the images
@@ -91,6 +108,9 @@ class ProtocolConfig(Recipe):
         for key in {key: None for changes in self.by_classes.values() for key in changes}:
             if key not in CLASS_CHANGES:
                 raise UserError(f"protocol.by_classes.{key}: unknown key; {closest(key, CLASS_CHANGES)}")
+        for name in self.initial:
+            if not architecture(name, "protocol.initial").ours:
+                raise UserError(f"protocol.initial.{name}: unknown network; {closest(name, names())}")
 
     def full_data(self) -> ProtocolConfig:
         """How networks are trained on the whole training set: as `dc` trains, whatever else the protocol has.
@@ -112,6 +132,10 @@ class ProtocolConfig(Recipe):
     def unused(self) -> frozenset[str]:
         """Students of a synthetic set are trained for epochs."""
         return frozenset({"steps"})
+
+    def idle(self) -> frozenset[str]:
+        """No laws of first weights: every network has its own."""
+        return frozenset() if self.initial else frozenset({"initial"})
 
     def product_identity(self) -> dict[str, Any]:
         """A product that uses the protocol uses networks trained on the whole training set, and nothing

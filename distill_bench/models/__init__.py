@@ -5,7 +5,7 @@ from distill_bench.models.build import build, for_data
 from distill_bench.models.convnet import ConvNet, depth_for
 from distill_bench.models.flat import flat_parameter
 from distill_bench.models.foreign import TimmNetwork
-from distill_bench.models.initial import Initial, Randomiser, flatten_parameters, reinitialise
+from distill_bench.models.initial import Randomiser, flatten_parameters, reinitialise
 from distill_bench.models.mlp import Mlp
 from distill_bench.models.network import Features, Network
 from distill_bench.models.pretrained import Pretrained, View, load_pretrained, pretrained_network
@@ -20,7 +20,6 @@ __all__ = [
     "CifarResNet",
     "ConvNet",
     "Features",
-    "Initial",
     "Mlp",
     "Network",
     "Pretrained",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from enum import Enum
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from distill_bench.groups import Initial
 from distill_bench.models.layers import LayerNorm
 
 __all__ = ["Initial", "Randomiser", "flatten_parameters", "reinitialise"]
@@ -19,19 +19,6 @@ __all__ = ["Initial", "Randomiser", "flatten_parameters", "reinitialise"]
 ALIGNMENT = 64  # elements: every parameter starts at a multiple, as an allocation of its own would
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, LayerNorm)
 LINEAR = (nn.Linear, nn.modules.conv._ConvNd)
-
-
-class Initial(Enum):
-    """Laws of fresh parameters. A network without an attribute `initial` has the first."""
-
-    uniform = "uniform"
-    """PyTorch's own: weight and bias of convolutions and linear layers are uniform in
-    (-1/sqrt(fan_in), 1/sqrt(fan_in)), which is what kaiming_uniform with a = sqrt(5) amounts to."""
-    fan_out = "fan_out"
-    """Kernels of convolutions are normal with variance 2 / (k^2 C_out) (He et al., ICCV 2015); the rest as
-    above."""
-    fan_out_no_bias = "fan_out_no_bias"
-    """As fan_out, and the biases of linear layers start at 0: the code of wide residual networks."""
 
 
 class Law(NamedTuple):
@@ -43,7 +30,7 @@ class Law(NamedTuple):
 
 
 class Randomiser:
-    """Re-draws all parameters of one network in place, by the network's law (`Initial`).
+    """Re-draws all parameters of one network in place, by the law that its attribute `initial` names.
 
     Norms: weight 1, bias 0, running statistics reset. Parameters of other kinds (timm's position embeddings,
     class tokens, layer scales) are uniform with the mean and the standard deviation that they have when the

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
-from distill_bench.groups import Pooling
-from distill_bench.models.initial import Initial
+from distill_bench.groups import Initial, Pooling
 from distill_bench.models.layers import LinearHead, channels_last, pool
 
 __all__ = ["Features", "Network"]
@@ -29,7 +28,7 @@ class Network(nn.Module):
     logits are (M, B, K). With `features=True` (one network only) the result is `Features`.
     """
 
-    initial: ClassVar[Initial] = Initial.uniform
+    initial: Initial = Initial.uniform
     """The law of fresh parameters."""
     channels_last: ClassVar[bool] = False
     """Whether it computes on a CPU with the channels of a position side by side in memory: faster where most

@@ -7,8 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from distill_bench.groups import Norm, Pooling
-from distill_bench.models.initial import Initial
+from distill_bench.groups import Initial, Norm, Pooling
 from distill_bench.models.layers import Convolution, LinearHead, normalisation
 from distill_bench.models.network import Network, sequence
 from distill_bench.models.resnet import BasicBlock

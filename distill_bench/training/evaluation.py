@@ -80,7 +80,7 @@ def evaluate(
     for name, network in architectures(student, protocol).items():
         seeds = [derive(run.seed, "evaluate", name, i) for i in range(protocol.nets)]
         trained = train_students(
-            partial(models.for_data, network, data),
+            partial(_fresh, network, data, protocol),
             images.__getitem__,
             synthetic.labels,
             resolved,
@@ -103,6 +103,14 @@ def evaluate(
         ]
         measures += look(name, trained) if look else []
     return measures
+
+
+def _fresh(network: StudentConfig, data: ImageDataset, protocol: ProtocolConfig) -> nn.Module:
+    """The network, whose first weights are drawn by the law that the protocol names for it, or by its own."""
+    net = models.for_data(network, data)
+    if network.name in protocol.initial:
+        net.initial = protocol.initial[network.name]  # type: ignore[assignment]
+    return net
 
 
 def _objective(

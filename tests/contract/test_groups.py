@@ -37,10 +37,10 @@ OWN = [name for name, kind in GROUPS.items() if issubclass(kind, Group) and name
 
 
 @pytest.mark.parametrize("name", sorted(OWN))
-def test_an_identity_leaves_out_places_speed_and_unused_fields_alone(name: str) -> None:
+def test_an_identity_leaves_out_places_speed_and_fields_without_effect_alone(name: str) -> None:
     config = GROUPS[name]()
     left_out = {field.name for field in dataclasses.fields(config)} - config.identity().keys()
-    assert left_out == (config.NEUTRAL | config.unused()) & {
+    assert left_out == (config.NEUTRAL | config.unused() | config.idle()) & {
         field.name for field in dataclasses.fields(config)
     }
 

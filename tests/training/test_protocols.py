@@ -18,7 +18,8 @@ from torch import nn
 from distill_bench import models, training
 from distill_bench.context import Context
 from distill_bench.errors import UserError
-from distill_bench.groups import Batching, Norm, ProtocolConfig, StudentConfig
+from distill_bench.groups import Batching, Initial, Norm, ProtocolConfig, StudentConfig
+from distill_bench.metrics import Measure
 from distill_bench.planning import compose, typed
 from distill_bench.products import synthetic_set
 from distill_bench.reporting import read_results
@@ -401,3 +402,56 @@ def test_tables_keep_protocols_apart(tmp_path: Path) -> None:
             row for section in table.sections for line in section.lines.values() for row in line.values()
         ]
         assert {row.protocol for row in cells} == {table.protocol}
+
+
+FIRST_WEIGHTS = ["protocol=minimax_hard", "protocol.lr=1e-30", "protocol.epochs=1", "protocol.nets=1"]
+
+
+@pytest.mark.parametrize(
+    ("student", "changed", "normal"),
+    [
+        ("resnetap10", [], True),
+        ("convnet6", [], False),
+        ("resnetap10", ["protocol.initial.resnetap10=uniform"], False),
+    ],
+    ids=["residual", "convnet", "asked for"],
+)
+def test_minimax_draws_the_convolutions_of_residual_networks_from_the_fan_out_law(
+    context: MakeContext, student: str, changed: list[str], normal: bool
+) -> None:
+    """What students were before they learned (a rate of 1e-30 changes no bit): kernels have variance
+    2 / (k^2 C_out), which reaches beyond the uniform law's 1 / sqrt(k^2 C_in); linear layers stay uniform."""
+    ctx = context("method=random", "dataset=digits", f"student={student}", *FIRST_WEIGHTS, *changed)
+    asked = replace(ctx.group(ProtocolConfig), students=[], best=False)
+    images = torch.zeros(10, *ctx.dataset.train.images(torch.tensor([0])).shape[1:], dtype=torch.uint8)
+    nets: list[nn.Module] = []
+
+    def look(_: str, students: training.Students) -> list[Measure]:
+        nets.extend(students.modules)
+        return []
+
+    product, network = synthetic_set(ctx.dataset, images), ctx.group(StudentConfig)
+    training.evaluate(ctx, ctx.dataset, product, network, asked, 1, look=look)
+    for module in nets[0].modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            kernel = module.weight.detach()
+            bound = kernel[0].numel() ** -0.5
+            if normal and isinstance(module, nn.Conv2d):
+                deviation = math.sqrt(2 / kernel[:, 0].numel())
+                assert abs(float(kernel.std()) / deviation - 1) < 4 / math.sqrt(2 * kernel.numel())
+            else:
+                assert float(kernel.abs().max()) <= bound * (1 + 1e-6)
+
+
+def test_the_first_weights_are_no_part_of_the_teachers_and_of_products() -> None:
+    asked = protocol("minimax_hard")
+    plain = replace(asked, initial={})
+    assert asked.product_identity() == plain.product_identity()
+    assert asked.full_data().initial == {}
+    assert asked.identity() != plain.identity()
+    assert "initial" not in plain.identity()
+
+
+def test_a_law_for_an_unknown_network_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"protocol\.initial\.resnet81: unknown network; did you mean"):
+        ProtocolConfig(initial={"resnet81": Initial.uniform})

@@ -48,7 +48,9 @@ class ModeGuidance:
         remaining = step.count - 1 - step.index
         if self.scale == 0 or remaining <= self.stop * step.count:
             return None
-        reach = step.posterior_std / step.x0_weight if step.posterior_std > 0 else 1.0
+        reach: Any = step.posterior_std / step.x0_weight
+        if isinstance(reach, float) and reach == 0:
+            reach = 1.0
         return torch.lerp(step.x0h, self.modes_KMCHW[step.labels, step.places], self.scale * reach)
 
     def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from distill_bench.errors import UserError
 from distill_bench.generative.prior import Prior
-from distill_bench.generative.process import STEPS, betas
+from distill_bench.generative.solver import AncestralStep, ancestral_step, solver
 from distill_bench.groups import GeneratorConfig, Sampler, Variance
 from distill_bench.products import SyntheticSet, synthetic_set
 
@@ -34,7 +33,6 @@ __all__ = [
     "draw_set",
     "from_bytes",
     "reverse",
-    "solver",
     "to_bytes",
 ]
 
@@ -54,7 +52,9 @@ class Step:
     eps: Tensor
     labels: Tensor  # (B,) classes
     places: Tensor  # (B,) the image's number within its class
-    posterior_std: float  # noise of an ancestral step, 0 for the deterministic solvers
+    posterior_std: (
+        float | Tensor
+    )  # noise of an ancestral step (see `solver`), 0 for the deterministic solvers
     x0_weight: float  # weight of x0h in an ancestral step's mean, 1 for the deterministic solvers
 
 
@@ -133,7 +133,8 @@ def reverse(
     """Samples x_0 (B, C, H, W) of p(x | labels), in the space of the prior.
 
     `draws` holds one CPU generator an image, which gives its x_T and, for the ancestral sampler, its noise.
-    Pixels are clipped to [-1, 1] at every step; the solver sees x0h alone, which fixes eps.
+    Pixels are clipped to [-1, 1] at every step; the solver sees x0h alone, which fixes eps. The ancestral
+    sampler ends with x0h itself: diffusers would add noise there, at times that end above 0.
     """
     scheduler = solver(prior, config)
     x_t = torch.stack([torch.randn(prior.shape, generator=draw) for draw in draws]).to(prior.device)
@@ -142,30 +143,12 @@ def reverse(
     for index, t in enumerate(times):
         x0h, variance = _denoised(prior, x_t, t, labels, places, config, hook, index, times)
         output = x0h if prior.latent else x0h.clamp(-1, 1)
+        if noise and index == len(times) - 1:
+            return output
         if variance is not None and config.variance is Variance.learned_range:
             output = torch.cat([output, variance], dim=1)
         x_t = scheduler.step(output, t, x_t, **noise).prev_sample
     return x_t
-
-
-def solver(prior: Prior, config: GeneratorConfig) -> Any:
-    """diffusers' solver of the reverse process that is given x0h, at trailing times (the first is T - 1)."""
-    common = {
-        "num_train_timesteps": STEPS,
-        "trained_betas": betas(prior.alpha_bars.cpu()).numpy(),
-        "prediction_type": "sample",
-        "timestep_spacing": "trailing",
-    }
-    if config.sampler is Sampler.dpm_solver:
-        scheduler = DPMSolverMultistepScheduler(**common, final_sigmas_type="zero")
-    elif config.sampler is Sampler.ddpm:
-        learned = prior.learned_variance and config.variance is Variance.learned_range
-        kind = "learned_range" if learned else "fixed_small"
-        scheduler = DDPMScheduler(**common, clip_sample=False, variance_type=kind)
-    else:
-        scheduler = DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
-    scheduler.set_timesteps(config.sampling_steps)
-    return scheduler
 
 
 def to_bytes(prior: Prior, x0: Tensor, side: int, labels: Tensor) -> Tensor:
@@ -211,7 +194,10 @@ def _denoised(
     with torch.set_grad_enabled(hook.through_denoiser):
         x_t = x_t.detach().requires_grad_(hook.through_denoiser)
         x0h, eps, variance = prior.predict_with_variance(x_t, t_B, labels, config.cfg)
-    std, weight = _posterior(prior, times, index) if config.sampler is Sampler.ddpm else (0.0, 1.0)
+    variance = None if variance is None else variance.detach()
+    noise = AncestralStep(0.0, 1.0)
+    if config.sampler is Sampler.ddpm:
+        noise = ancestral_step(prior, config, times, index, variance)
     step = Step(
         index=index,
         count=len(times),
@@ -222,20 +208,10 @@ def _denoised(
         eps=eps,
         labels=labels,
         places=places,
-        posterior_std=std,
-        x0_weight=weight,
+        posterior_std=noise.std,
+        x0_weight=noise.x0_weight,
     )
     with torch.enable_grad():
         corrected = hook(step)
     guided = x0h if corrected is None else corrected
-    return guided.detach(), None if variance is None else variance.detach()
-
-
-def _posterior(prior: Prior, times: list[int], index: int) -> tuple[float, float]:
-    """(std, weight of x0h) of q(x_s | x_t, x_0) from step `index` to the next one."""
-    now = prior.alpha_bars_list[times[index]]
-    following = times[index + 1] if index + 1 < len(times) else -1
-    after = prior.alpha_bars_list[following] if following >= 0 else 1.0
-    beta = 1 - now / after
-    std = (beta * (1 - after) / (1 - now)) ** 0.5
-    return std, after**0.5 * beta / (1 - now)
+    return guided.detach(), variance

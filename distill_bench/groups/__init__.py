@@ -13,7 +13,7 @@ from pathlib import Path
 
 from distill_bench.groups.attack import AttackConfig, AttackKind, AttackLoss, AttackNorm
 from distill_bench.groups.dataset import DatasetConfig, Statistics
-from distill_bench.groups.generator import GeneratorConfig, GeneratorKind, Sampler, Variance
+from distill_bench.groups.generator import GeneratorConfig, GeneratorKind, Sampler, Timesteps, Variance
 from distill_bench.groups.group import Group, plain
 from distill_bench.groups.ipc import IpcConfig
 from distill_bench.groups.mixture import MixtureConfig, MixtureKind
@@ -54,6 +54,7 @@ __all__ = [
     "Statistics",
     "StudentConfig",
     "TeacherConfig",
+    "Timesteps",
     "TrackerConfig",
     "TrainsetConfig",
     "Variance",

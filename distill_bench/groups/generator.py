@@ -9,7 +9,7 @@ from typing import ClassVar
 from distill_bench.errors import require
 from distill_bench.groups.group import Group
 
-__all__ = ["GeneratorConfig", "GeneratorKind", "Sampler", "Variance"]
+__all__ = ["GeneratorConfig", "GeneratorKind", "Sampler", "Timesteps", "Variance"]
 
 
 class GeneratorKind(Enum):
@@ -30,10 +30,20 @@ class Sampler(Enum):
     dpm_solver = "dpm_solver"  # DPM-Solver++(2M), deterministic
 
 
+class Timesteps(Enum):
+    """The times of an ancestral chain."""
+
+    trailing = "trailing"  # evenly spaced below T, the first T - 1: diffusers' word
+    published = (
+        "published"  # evenly spread from T - 1 to 0 and rounded: the code of improved diffusion and DiT
+    )
+
+
 class Variance(Enum):
     """The variance of an ancestral step."""
 
     fixed_small = "fixed_small"  # of the posterior given x0
+    fixed_large = "fixed_large"  # beta_t, that of the forward step
     learned_range = "learned_range"  # between that and beta_t, as the network says (DiT)
 
 
@@ -56,6 +66,7 @@ class GeneratorConfig(Group):
     min_snr: float = 5.0  # gamma of the Min-SNR loss weight, > 0
     sampler: Sampler = Sampler.ddim  # ddim | ddpm | dpm_solver
     sampling_steps: int = 50  # steps of the reverse process
+    timesteps: Timesteps = Timesteps.trailing  # of an ancestral chain
     cfg: float = 1.5  # weight w of classifier-free guidance: 1 conditional, 0 unconditional
     cfg_channels: int = 0  # leading channels that guidance acts on, 0: all (published DiT code: 3 of 4)
     variance: Variance = Variance.fixed_small  # of an ancestral step
@@ -71,6 +82,15 @@ class GeneratorConfig(Group):
         require(0 <= self.label_drop < 1, "generator.label_drop", self.label_drop, "in [0, 1)")
         require(self.min_snr > 0, "generator.min_snr", self.min_snr, "> 0")
         require(self.sampling_steps <= 1000, "generator.sampling_steps", self.sampling_steps, "at most 1000")
+
+    def unused(self) -> frozenset[str]:
+        """The deterministic solvers have times of their own."""
+        return frozenset() if self.sampler is Sampler.ddpm else frozenset({"timesteps"})
+
+    def idle(self) -> frozenset[str]:
+        """Trailing times were the only ones; a learned variance had noise in the last step then."""
+        before = self.timesteps is Timesteps.trailing and self.variance is not Variance.learned_range
+        return frozenset({"timesteps"}) if before else frozenset()
 
     def inputs(self) -> dict[str, str]:
         """The weights made elsewhere."""

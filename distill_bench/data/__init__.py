@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distill_bench.data.streamed import StreamedSplit
     from distill_bench.data.transforms import transform_from
     from distill_bench.data.whiten import Whiten, fit_zca
+    from distill_bench.data.zoomed import ZoomedSplit, enlarged_side, zoom
 
 __all__ = [
     "ImageDataset",
@@ -26,12 +27,15 @@ __all__ = [
     "StreamedSplit",
     "Transform",
     "Whiten",
+    "ZoomedSplit",
+    "enlarged_side",
     "fit_zca",
     "hold_out",
     "load",
     "per_image_statistics",
     "pixel_statistics",
     "transform_from",
+    "zoom",
 ]
 
 __getattr__ = lazy_names(
@@ -43,5 +47,6 @@ __getattr__ = lazy_names(
         "streamed": ("StreamedSplit",),
         "transforms": ("transform_from",),
         "whiten": ("Whiten", "fit_zca"),
+        "zoomed": ("ZoomedSplit", "enlarged_side", "zoom"),
     },
 )

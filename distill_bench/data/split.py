@@ -47,7 +47,7 @@ class Split(ABC):
     """
 
     def __init__(self, labels: torch.Tensor, num_classes: int, transform: Transform) -> None:
-        self.labels, self._transform = labels, transform
+        self.labels, self.transform = labels, transform
         self.class_counts = labels.bincount(minlength=num_classes)
         self.smallest_class = int(self.class_counts.min())
         self.class_indices, self._padding = _by_class(labels, self.class_counts)
@@ -57,7 +57,7 @@ class Split(ABC):
 
     def images(self, indices: torch.Tensor) -> torch.Tensor:
         """The images (n, C, H, W) at `indices` (n,), transformed, float32 on the device; a new tensor."""
-        return self._transform.forward(self.pixels_at(indices))
+        return self.transform.forward(self.pixels_at(indices))
 
     def unit(self, indices: torch.Tensor) -> torch.Tensor:
         """The images (n, C, H, W) at `indices` (n,) in [0, 1], not transformed, float32 on the device; a new
@@ -74,8 +74,8 @@ class Split(ABC):
 
     def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """(images, labels) of the whole split in order; the last batch may be smaller."""
-        for indices in torch.arange(len(self), device=self.labels.device).split(batch_size):
-            yield self.images(indices), self.labels[indices]
+        for pixels, labels in zip(self.pixels(batch_size), self.labels.split(batch_size), strict=True):
+            yield self.transform.forward(pixels), labels
 
     def sample_per_class(self, n: int, generator: torch.Generator) -> torch.Tensor:
         """Indices (K, n): row k holds n uniform draws from class k.

@@ -49,11 +49,6 @@ class StreamedSplit(Split):
             current, ahead = ahead, self._submit(following)
             yield self._collect(current)
 
-    def batches(self, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(images, labels) of the whole split in order; the last batch may be smaller."""
-        for pixels, labels in zip(self.pixels(batch_size), self.labels.split(batch_size), strict=True):
-            yield self._transform.forward(pixels), labels
-
     def _submit(self, indices: list[int] | range) -> list[Future[np.ndarray]]:
         paths = self._files.paths(indices)
         chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]

@@ -85,6 +85,7 @@ class ProtocolConfig(Recipe):
     temperature: float = 20.0  # of soft labels
     best: bool = False  # also report the highest test accuracy of the training: selected on test data
     readings: int = 100  # at most so many looks, evenly spread, the last epoch among them
+    test_resize: bool = False  # enlarge test images to side // 7 * 8 pixels and crop their centre
     initial: dict[str, Initial] = field(
         default_factory=dict
     )  # architecture -> law of its first weights, in place of its own
@@ -134,8 +135,8 @@ class ProtocolConfig(Recipe):
         return frozenset({"steps"})
 
     def idle(self) -> frozenset[str]:
-        """No laws of first weights: every network has its own."""
-        return frozenset() if self.initial else frozenset({"initial"})
+        """No laws of first weights, where every network has its own; test images as they are."""
+        return frozenset(key for key in ("initial", "test_resize") if not getattr(self, key))
 
     def product_identity(self) -> dict[str, Any]:
         """A product that uses the protocol uses networks trained on the whole training set, and nothing

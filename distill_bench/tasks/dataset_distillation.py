@@ -86,8 +86,9 @@ def _attacked(
 ) -> list[Measure]:
     """`robust_accuracy` of the students of one architecture; the flags of each image go into a file."""
     networks = attacks.PixelNetworks(students.modules, ctx.dataset.transform)
+    test = training.test_split(ctx.dataset, ctx.group(ProtocolConfig))
     flags = attacks.robust_flags(
-        ctx, networks, networks.copies, ctx.dataset.test, ctx.group(AttackConfig), f"attack-{name}"
+        ctx, networks, networks.copies, test, ctx.group(AttackConfig), f"attack-{name}"
     )
     artifacts[f"attacked_{name}"] = f"attacked_{name}.parquet"
     flags.save(ctx.folder / artifacts[f"attacked_{name}"])

@@ -9,6 +9,7 @@ from distill_bench.training.evaluation import (
     full_data_network,
     full_data_networks,
     student_parts,
+    test_split,
 )
 from distill_bench.training.features import embeddings
 from distill_bench.training.fit import BatchSource, EpochHook, Loop, fit
@@ -54,5 +55,6 @@ __all__ = [
     "protocol_for",
     "steps_of_epoch",
     "student_parts",
+    "test_split",
     "train_students",
 ]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_bench import models
+from distill_bench.data import ZoomedSplit
 from distill_bench.groups import Labels, ProtocolConfig, StudentConfig
 from distill_bench.metrics import Measure
 from distill_bench.seeding import derive
@@ -22,7 +23,7 @@ from distill_bench.training.protocol import protocol_for
 from distill_bench.training.students import Students, accuracies, train_students
 
 if TYPE_CHECKING:
-    from distill_bench.data import ImageDataset
+    from distill_bench.data import ImageDataset, Split
     from distill_bench.products import SyntheticSet
     from distill_bench.running import Run
 
@@ -33,6 +34,7 @@ __all__ = [
     "full_data_network",
     "full_data_networks",
     "student_parts",
+    "test_split",
 ]
 
 
@@ -52,6 +54,11 @@ def architectures(student: StudentConfig, protocol: ProtocolConfig) -> dict[str,
     """The networks to evaluate, by name: `student`, then the protocol's others at their default size."""
     others = {name: StudentConfig(name=name) for name in protocol.students if name != student.name}
     return {student.name: student, **others}
+
+
+def test_split(data: ImageDataset, protocol: ProtocolConfig) -> Split:
+    """The test images as students under the protocol see them."""
+    return ZoomedSplit(data.test) if protocol.test_resize else data.test
 
 
 def evaluate(
@@ -76,7 +83,7 @@ def evaluate(
     resolved = protocol_for(protocol, per_class, data.num_classes)
     if synthetic.lr is not None:
         resolved = replace(resolved, lr=synthetic.lr)
-    images, measures = synthetic.inputs(), []
+    images, test, measures = synthetic.inputs(), test_split(data, protocol), []
     for name, network in architectures(student, protocol).items():
         seeds = [derive(run.seed, "evaluate", name, i) for i in range(protocol.nets)]
         trained = train_students(
@@ -92,10 +99,10 @@ def evaluate(
             batching=protocol.batching,
             colours=data.transform,
             objective=_objective(run, data, network, protocol, teachers),
-            test=data.test if protocol.best else None,
+            test=test if protocol.best else None,
             readings=protocol.readings,
         )
-        values = {"accuracy": accuracies(trained, data.test), "best_accuracy": trained.best}
+        values = {"accuracy": accuracies(trained, test), "best_accuracy": trained.best}
         measures += [
             Measure(name=measure, values=each, facets={"student": name})
             for measure, each in values.items()

@@ -455,3 +455,12 @@ def test_the_first_weights_are_no_part_of_the_teachers_and_of_products() -> None
 def test_a_law_for_an_unknown_network_is_one_line() -> None:
     with pytest.raises(UserError, match=r"protocol\.initial\.resnet81: unknown network; did you mean"):
         ProtocolConfig(initial={"resnet81": Initial.uniform})
+
+
+def test_rded_tests_on_enlarged_and_cropped_images_and_the_others_on_images_as_they_are(
+    context: MakeContext,
+) -> None:
+    ctx = context("method=random", "dataset=digits", "ipc=1", "profile=smoke")
+    for name in ("dc", "datadam", "minimax_hard", "rded_soft"):
+        split = training.test_split(ctx.dataset, protocol(name))
+        assert (split is not ctx.dataset.test) is (name == "rded_soft")

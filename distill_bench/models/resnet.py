@@ -65,8 +65,8 @@ class PooledBlock(nn.Module):
 class ResNet18(Network):
     """A stem, four stages of two blocks (64, 128, 256, 512 channels), global average pooling, linear.
 
-    The stem is a convolution 3x3 up to 64 pixels, the same and max pooling 2x2 up to 128, and above a
-    convolution 7x7 with stride 2 and max pooling 3x3 with stride 2 (the sizes as recalled). 11,173,962
+    The stem is a convolution 3x3 up to 64 pixels, the same up to 128, and above a convolution 7x7 with stride
+    2; above 64 pixels max pooling 3x3 with stride 2 and padding 1 follows (Minimax's code). 11,173,962
     parameters at 32 pixels, 3 channels and K = 10. `Features.maps` are the stages' outputs; the embedding has
     length 512. Departures: global average pooling at every resolution (the published code pools 4x4, the same
     at 32 pixels), and a stride that would leave a single position is 1 (only below 16 pixels).
@@ -98,9 +98,9 @@ class ResNet18(Network):
         size = -(-size // 2) if large else size
         self.largest_map = STAGES[0] * size * size
         layers = [first, normalisation(norm, STAGES[0], size, copies), nn.ReLU(inplace=True)]
-        if large:
-            return [*layers, nn.MaxPool2d(3, stride=2, padding=1)], -(-size // 2)
-        return ([*layers, nn.MaxPool2d(2)], size // 2) if resolution > SMALL else (layers, size)
+        if resolution <= SMALL:
+            return layers, size
+        return [*layers, nn.MaxPool2d(3, stride=2, padding=1)], -(-size // 2)
 
     def summarise(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))

@@ -199,3 +199,17 @@ def test_a_transformer_of_timm_takes_small_images() -> None:
         features = net.eval()(images(2, 3, 32), features=True)
     assert features.embedding.shape == (2, 192)
     assert features.logits.isfinite().all()
+
+
+@pytest.mark.parametrize("resolution", [65, 96, 128, 160])
+def test_the_stem_of_resnet18_above_64_pixels_pools_overlapping_windows(resolution: int) -> None:
+    """Each place has the largest of the 3x3 values around every second one, those outside left out."""
+    net: Any = models.build(StudentConfig(name="resnet18"), channels=1, num_classes=2, resolution=resolution)
+    x = torch.randn(1, 1, resolution, resolution, generator=generator(0, "images"))
+    first, norm, relu, largest = net.blocks[0][:4]
+    before = relu(norm(first(x)))
+    padded = F.pad(before, (1, 1, 1, 1), value=-torch.inf)
+    windows = padded.unfold(2, 3, 2).unfold(3, 3, 2).amax((-2, -1))
+    assert torch.equal(largest(before), windows)
+    assert windows.shape[-1] == -(-before.shape[-1] // 2)
+    assert net(x, features=True).maps[0].shape[-1] == windows.shape[-1]

@@ -30,6 +30,8 @@ from distill_bench.generative.average import update_average
 from distill_bench.generative.load import load_prior, prior_parts
 from distill_bench.generative.process import Prediction
 from distill_bench.generative.training import denoising_loss, drop_labels, flat_adamw
+from distill_bench.generative.variational import variance_bound
+from distill_bench.groups import GeneratorKind
 from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
@@ -44,7 +46,6 @@ __all__ = [
     "closest_match",
     "trainable_parameters",
     "tuned_prior",
-    "variance_bound",
     "worst_match",
 ]
 
@@ -211,32 +212,14 @@ def average_decay(ema: float, iterations: int) -> float:
     return max(0.0, min(ema, 1 - PUBLISHED_ITERATIONS * (1 - ema) / iterations))
 
 
-def variance_bound(alpha_bars: Tensor, t: Tensor, x0: Tensor, x0h: Tensor, variance: Tensor) -> Tensor:
-    r"""The term for a learned variance (Nichol and Dhariwal 2021), in bits: the mean's error moves the
-    variance alone.
-
-    .. math:: KL( q(x_{t-1} | x_t, x_0) \| N(\mu, \Sigma) ), \quad
-        \log \Sigma = f \log \beta_t + (1 - f) \log \tilde\beta_t, \quad f = (variance + 1) / 2
-
-    Mean over samples and elements; gradients flow to `variance`. At t = 0, where the published code has the
-    likelihood of discrete pixels, the same divergence with the posterior variance of t = 1 (our choice; one
-    sample in a thousand).
-    """
-    now, before = alpha_bars[t.clamp_min(1)].double(), alpha_bars[t.clamp_min(1) - 1].double()
-    beta = 1 - now / before
-    posterior = beta * (1 - before) / (1 - now)
-    weight = before.sqrt() * beta / (1 - now)
-    logs = [value.log().float().view(-1, 1, 1, 1) for value in (beta, posterior)]
-    log_variance = torch.lerp(logs[1].expand_as(variance), logs[0].expand_as(variance), (variance + 1) / 2)
-    error = (weight.float().view(-1, 1, 1, 1) * (x0 - x0h.detach())).square()
-    ratio = logs[1] - log_variance
-    return (0.5 * (ratio.exp() - 1 - ratio + error * torch.exp(-log_variance))).mean() / math.log(2)
-
-
 def _parts(data: ImageDataset, config: GeneratorConfig, cfg: MinimaxTuning) -> dict[str, Any]:
     """What the tuned weights depend on, as JSON for a cache key."""
     keys = ("iterations", "lr", "batch", "lambda_r", "lambda_d", "memory", "ema")
+    learned = (
+        {"variance_bound": 2} if config.kind is GeneratorKind.dit else {}
+    )  # raised when the term changes
     return {
+        **learned,
         "prior": prior_parts(data, config),
         "tuning": {key: getattr(cfg, key) for key in keys},
         "trainable": cfg.trainable.name,

@@ -21,12 +21,10 @@ from distill_bench.generative.minimax import (
     average_decay,
     closest_match,
     trainable_parameters,
-    variance_bound,
     worst_match,
 )
 from distill_bench.generative.networks import build_network
 from distill_bench.interrupt import Interrupted
-from tests.generative.analytic import gaussian_prior
 from tests.generative.rooms import prior_of, tuned_of
 
 MakeContext = Callable[..., Context]
@@ -186,20 +184,6 @@ def test_a_small_network_is_tuned_by_the_same_rule_or_whole(name: str) -> None:
     assert any(p.shape[:1] == (11,) for p in some.values())  # the label embedding with its null row
     assert sum(p.numel() for p in some.values()) < 0.1 * sum(p.numel() for p in network.parameters())
     assert len(trainable_parameters(network, difffit=False)) == len(list(network.parameters()))
-
-
-def test_the_variance_that_fits_has_the_least_divergence() -> None:
-    bars = gaussian_prior([0.0], 1.0).alpha_bars
-    x0, t = draw(64, 1, 2, 2), torch.full((64,), 400)
-    exact = torch.full_like(x0, -1.0).requires_grad_()  # the posterior's variance
-    at_posterior = variance_bound(bars, t, x0, x0, exact)
-    assert float(at_posterior.detach()) == pytest.approx(0.0, abs=1e-6)
-    above = variance_bound(bars, t, x0, x0, torch.full_like(x0, 1.0))
-    assert float(above) > 0
-    x0h = (x0 + 0.5).requires_grad_()
-    variance_bound(bars, t, x0, x0h, exact).backward()
-    assert x0h.grad is None
-    assert exact.grad is not None and (exact.grad < 0).all()  # an error of the mean asks for more variance
 
 
 def settings(**changes: Any) -> Any:

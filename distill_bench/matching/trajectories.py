@@ -32,8 +32,6 @@ __all__ = [
     "trajectory_distance",
 ]
 
-SMALLEST_RATE = 1e-6  # below which the learned rate of the students is not let: our choice
-
 
 class TrajectorySettings(Protocol):
     """What the loop needs of a method's Config."""
@@ -46,6 +44,7 @@ class TrajectorySettings(Protocol):
     lr_image: float
     lr_alpha: float
     alpha0: float
+    alpha_min: float
     momentum_image: float
     experts: int
     train_epochs: int
@@ -212,7 +211,8 @@ def match_trajectories(
 
     1. draw an expert and an epoch t below `max_start_epoch`; the student starts at the expert's weights;
     2. take `syn_steps` steps of `student_step` on random minibatches of the synthetic images, augmented;
-    3. step on the pixels and on the rate alpha by the gradient of `trajectory_distance` through all of these.
+    3. step on the pixels and on the rate alpha by the gradient of `trajectory_distance` through all of these;
+       alpha is kept at `alpha_min` or above.
 
     Returns the images (K IPC, C, H, W) that `start_KICHW` becomes, and alpha, with which networks are then
     trained on them.
@@ -247,7 +247,7 @@ def match_trajectories(
         loss.backward()
         optimiser.step()
         with torch.no_grad():
-            alpha.clamp_(min=SMALLEST_RATE)
+            alpha.clamp_(min=cfg.alpha_min)
         spread = images.detach().std()
         run.log("distil", step, loss=loss.detach(), alpha=alpha.detach(), pixel_std=spread)
     return images.detach(), float(alpha.detach())

@@ -17,6 +17,8 @@ def bin_numbers(values: Tensor) -> Tensor:
     """The bin 0 .. B-1 of each value of [0, 1]; the last bin is closed.
 
     Every count and every draw uses these numbers, so that no image lies in one bin here and in another there.
+    A score of k/10 lies in bin k. In the published code 0.3, 0.6 and 0.7 are counted one bin lower, since
+    NumPy's edges there are a rounding error too high.
     """
     return (values * BINS).long().clamp(0, BINS - 1)
 
@@ -44,7 +46,8 @@ def largest_remainder(weights_B: Tensor, total: int) -> Tensor:
     """Whole numbers (B,) in proportion to whole `weights_B`, whose sum is `total`.
 
     Every share is rounded down, and what is missing goes to the largest fractional parts, of equal ones to
-    the first (our choice). Integer arithmetic throughout: no rounding decides.
+    the first (our choice). Integer arithmetic throughout: no rounding decides. In the published code equal
+    parts differ by rounding errors, and a sort that is not stable settles the rest.
     """
     shares_B, whole = weights_B.long() * total, int(weights_B.sum())
     numbers_B, remainders_B = shares_B // whole, shares_B % whole

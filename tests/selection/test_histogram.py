@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy
@@ -21,6 +22,14 @@ def test_edges_belong_to_the_bin_above_and_one_to_the_last() -> None:
     edges = torch.arange(11, dtype=torch.float64) / 10
     assert bin_numbers(edges).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9]
     assert bin_numbers((edges - 1e-9).clamp_min(0)).tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_the_published_bins_differ_at_three_edges_alone() -> None:
+    edges = np.arange(11) / 10
+    published = [int(np.histogram([edge], bins=np.arange(0, 1.1, 0.1))[0].argmax()) for edge in edges]
+    ours = bin_numbers(torch.from_numpy(edges)).tolist()
+    assert [k for k in range(11) if published[k] != ours[k]] == [3, 6, 7]
+    assert all(published[k] == ours[k] - 1 for k in (3, 6, 7))
 
 
 def test_a_histogram_counts_every_bin() -> None:
@@ -63,6 +72,12 @@ def test_whole_shares_are_kept_and_repetition_changes_nothing() -> None:
 def test_what_is_missing_goes_to_the_largest_fractions() -> None:
     # shares 2.6, 1.3, 1.1: one image is missing, and the first has the largest fraction
     assert largest_remainder(torch.tensor([26, 13, 11]), 5).tolist() == [3, 1, 1]
+
+
+def test_of_equal_fractions_the_first_are_rounded_up() -> None:
+    thirds = torch.tensor([1, 1, 1, 0, 0, 0, 0, 0, 0, 0])
+    assert largest_remainder(thirds, 10).tolist()[:3] == [4, 3, 3]
+    assert largest_remainder(thirds, 11).tolist()[:3] == [4, 4, 3]
 
 
 def test_every_shape_has_its_number_of_images_and_others_are_scaled() -> None:

@@ -10,9 +10,11 @@ images, so that they trim a larger share of the pool than of the originals; and 
 own bounds, so that what is matched is difficulty relative to the set's own.
 
 Departures: the published entry point reads a choice of target and then always takes the originals; ours does
-as asked. Its search is empty for IPC 1, and a perfect scorer gives it NaN (see `selection.thresholds`). The
-published scorer is ResNet-50, which has seen the originals; the default here is trained on the data set and
-cross-fitted (our choice).
+as asked. Its search is empty for IPC 1, and a perfect scorer gives it NaN (see `selection.thresholds`). Of
+equal remainders the first bin gets the image, where theirs leaves it to rounding; and the scores 0.3, 0.6 and
+0.7 lie in the bins that begin there, one above theirs (see `selection.histogram`). The published scorer is
+ResNet-50, which has seen the originals; the default here is trained on the data set and cross-fitted (our
+choice).
 """
 
 from __future__ import annotations

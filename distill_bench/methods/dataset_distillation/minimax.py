@@ -66,6 +66,7 @@ INFO = MethodInfo(
     paper="Efficient Dataset Distillation via Minimax Diffusion, CVPR 2024, arXiv 2311.15529",
     summary="samples a diffusion model tuned to be representative and diverse",
     uses=("dataset", "ipc", "generator"),
+    revision=2,  # a learned variance has the likelihood of pixels at the first time
 )
 
 

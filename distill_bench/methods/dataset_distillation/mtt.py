@@ -7,9 +7,9 @@ trained with it.
 
 Departures from the released code: randomness follows from the run's seed; the expert is drawn anew in each
 iteration, not in turn; experts are kept in float32 and only as far as they are looked at; a step of the
-student is computed again on the way back, in place of keeping its graph (exact); the learned rate is kept
-positive. The settings of each cell (conf/cell/mtt) are the published ones, as recalled but for CIFAR-100 at
-one image per class.
+student is computed again on the way back, in place of keeping its graph (exact); the learned rate is kept at
+`alpha_min` or above, where theirs may turn negative. The settings of each cell (conf/cell/mtt) are the
+published ones, as recalled but for CIFAR-100 at one image per class.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Config:
     lr_image: float = 1e5  # SGD rate on normalised pixels
     lr_alpha: float = 1e-6  # SGD rate on alpha
     alpha0: float = 1e-2  # alpha before the first iteration
+    alpha_min: float = 1e-6  # least alpha, 0: it may vanish, but not turn negative; our choice
     momentum_image: float = 0.5  # SGD momentum on pixels and on alpha, in [0, 1)
     experts: int = 100  # networks trained on the real data
     train_epochs: int = 50  # E, epochs of each
@@ -54,12 +55,15 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        for key in ("iterations", "batch_syn", "lr_alpha"):
+        for key in ("iterations", "batch_syn", "lr_alpha", "alpha_min"):
             require(getattr(self, key) >= 0, f"method.{key}", getattr(self, key), ">= 0")
         for key in ("syn_steps", "expert_epochs", "max_start_epoch", "experts", "train_epochs", "batch_real"):
             require(getattr(self, key) >= 1, f"method.{key}", getattr(self, key), ">= 1")
         for key in ("lr_image", "alpha0", "lr_expert"):
             require(getattr(self, key) > 0, f"method.{key}", getattr(self, key), "> 0")
+        require(
+            self.alpha_min <= self.alpha0, "method.alpha_min", self.alpha_min, f"at most alpha0={self.alpha0}"
+        )
         require(0 <= self.momentum_image < 1, "method.momentum_image", self.momentum_image, "in [0, 1)")
         latest = self.max_start_epoch - 1 + self.expert_epochs
         allowed = f"at least max_start_epoch - 1 + expert_epochs = {latest}"

@@ -42,6 +42,20 @@ def test_a_rate_that_may_not_change_stays(context: MakeContext) -> None:
     assert product.lr == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("least", [1e-6, 4e-3])
+def test_a_rate_that_is_carried_below_zero_stays_at_its_least_value(
+    context: MakeContext, least: float
+) -> None:
+    """Steps of a rate of 5 overshoot, so less is better; one step of 1e6 times the gradient is too far."""
+    wild = {**SMALL, "iterations": 1, "alpha0": 5.0, "lr_alpha": 1e6}
+    assert mtt.run(context(*WORDS), mtt.Config(**wild, alpha_min=least)).lr == pytest.approx(least)
+
+
+def test_the_least_rate_is_not_above_the_first() -> None:
+    with pytest.raises(UserError, match=r"method\.alpha_min=0\.02"):
+        mtt.Config(alpha_min=0.02, alpha0=0.01)
+
+
 def test_the_product_follows_from_the_seed_alone(context: MakeContext) -> None:
     products = []
     for seed in (0, 1):

@@ -32,7 +32,7 @@ def drawn(hook: ModeGuidance | None, sampler: Sampler = Sampler.ddim) -> Tensor:
     return reverse(prior, torch.arange(8) // 4, torch.arange(8) % 4, draws, config, hook)
 
 
-def step_at(index: int, count: int = 50, std: float = 0.0, weight: float = 1.0) -> Step:
+def step_at(index: int, count: int = 50, std: float | torch.Tensor = 0.0, weight: float = 1.0) -> Step:
     zeros = torch.zeros(2, 1, 1, 1)
     return Step(
         index=index,
@@ -82,6 +82,13 @@ def test_an_ancestral_step_moves_its_mean_by_the_noise_times_the_distance() -> N
     moved = ModeGuidance(MODES, 0.1, 0.5)(step_at(0, std=0.3, weight=0.06))
     assert moved is not None
     assert torch.allclose(0.06 * moved.flatten(), 0.1 * 0.3 * torch.tensor([2.0, -1.5]))
+
+
+def test_a_learned_noise_scales_the_pull_of_each_element() -> None:
+    noise = torch.tensor([0.3, 0.1]).view(2, 1, 1, 1)
+    moved = ModeGuidance(MODES, 0.1, 0.5)(step_at(0, std=noise, weight=0.06))
+    assert moved is not None
+    assert torch.allclose(0.06 * moved.flatten(), 0.1 * torch.tensor([0.3 * 2.0, 0.1 * -1.5]))
 
 
 def test_clusters_that_are_far_apart_have_their_means_as_modes() -> None:

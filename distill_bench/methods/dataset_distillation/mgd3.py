@@ -6,11 +6,11 @@ model, and each image is pulled to a mode of its own in the first part of the re
 pull: distill_bench/generative/modes.py.
 
 As published: the weight, the stop, one mode an image. The paper's equation and its deterministic form
-disagree in a sign; both forms here are those of a public re-implementation (ManifoldGD). Departures: modes
-are found in the means of the autoencoder's posteriors (our choice); the noise of an ancestral step that
-scales the pull is the posterior's, where the re-implementation has the network's own; images of a small model
-here are clipped after the pull, since it diffuses pixels. On ImageWoof the paper tunes its model with the
-plain loss first, for a time that is not established: ours is not tuned.
+disagree in a sign; both forms here are those of a public re-implementation (ManifoldGD), where the noise that
+scales the pull is the network's own if it has learned one. Departures: modes are found in the means of the
+autoencoder's posteriors (our choice); images of a small model here are clipped after the pull, since it
+diffuses pixels. On ImageWoof the paper tunes its model with the plain loss first, for a time that is not
+established: ours is not tuned.
 """
 
 from __future__ import annotations

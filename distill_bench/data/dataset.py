@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from distill_bench.data import sources
 from distill_bench.data.decode import DECODER, Shape, decode_all
@@ -65,8 +66,7 @@ def load(
         location = download(config, data_root)
     source = _selection(getattr(sources, config.source)(location), config)
     shape = Shape(config.channels, config.resolution, source.side)
-    if not config.streamed:
-        source = _decoded(source, shape, cache, config.name)
+    source = _decoded(source, shape, cache, config)
     train_labels, test_labels = _labels(source, config, seed)
     content = {
         "pixels": [source.train.digest, source.test.digest],
@@ -110,18 +110,28 @@ def _selection(source: SourceImages, config: DatasetConfig) -> SourceImages:
     )
 
 
-def _decoded(source: SourceImages, shape: Shape, cache: Cache, name: str) -> SourceImages:
-    """Image files as decoded images, from the cache if they were decoded before."""
+def _scaled(part: Images, side: int) -> Images:
+    """Images of `side` pixels a side: bilinear, antialiased and rounded, as image files are scaled."""
+    if part.images.shape[-1] == side:
+        return part
+    smaller = F.interpolate(part.images.float(), size=(side, side), mode="bilinear", antialias=True)
+    return replace(part, images=smaller.round().clamp(0, 255).to(torch.uint8))
 
-    def images(part: Images | FileList, split: str) -> Images:
+
+def _decoded(source: SourceImages, shape: Shape, cache: Cache, config: DatasetConfig) -> SourceImages:
+    """Images of `shape.side` pixels; files are decoded, or read from the cache, unless they are streamed."""
+
+    def images(part: Images | FileList, split: str) -> Images | FileList:
         if isinstance(part, Images):
+            return _scaled(part, shape.side)
+        if config.streamed:
             return part
 
         def make() -> dict[str, torch.Tensor | str]:
             pixels = torch.from_numpy(decode_all(f"decode {split}", part.paths(range(len(part))), shape))
             return {"pixels": pixels, "digest": Images(pixels, torch.empty(0)).digest}
 
-        parts = {"dataset": name, "split": split, **_decoding(part, shape)}
+        parts = {"dataset": config.name, "split": split, **_decoding(part, shape)}
         content = cache.get("images", parts, make)
         return Images(content["pixels"], torch.tensor(part.labels), saved_digest=content["digest"])
 

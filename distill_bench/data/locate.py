@@ -176,8 +176,8 @@ def _check(config: DatasetConfig, facts: _Facts) -> None:
         channels, side = facts.shape
         allowed = f"{channels} for {config.source}"
         require(config.channels == channels, "dataset.channels", config.channels, allowed)
-        allowed = f"{side}, the size of {config.source}'s images"
-        require(config.resolution == side, "dataset.resolution", config.resolution, allowed)
+        allowed = f"at most {side}, the size of {config.source}'s images"
+        require(config.resolution <= side, "dataset.resolution", config.resolution, allowed)
     both = bool(config.mean) == bool(config.std)
     require(both, "dataset.std", config.std, "given with dataset.mean, or empty with it")
     distinct = len(set(config.classes)) == len(config.classes)

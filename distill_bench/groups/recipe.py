@@ -104,7 +104,7 @@ class Recipe(Group):
     def _check_milestones(self) -> None:
         place, shares = f"{self.PLACE}.milestones", self.milestones
         if self.schedule is not Schedule.steps:
-            require(not shares, place, shares, f"empty but for {self.PLACE}.schedule=steps")
+            require(not shares, place, shares, f"[] but for {self.PLACE}.schedule=steps")
             return
         allowed = "shares of the epochs: in (0, 1), each above the one before"
         if any(share >= 1 for share in shares):
@@ -131,7 +131,7 @@ class RecipeConfig(Recipe):
             {
                 *none,
                 *(set() if drops else {"lr_drop"}),
-                *(set() if self.schedule is Schedule.steps else {"milestones"}),
+                *({"milestones"} if self.milestones and self.schedule is not Schedule.steps else set()),
                 *({"momentum"} if self.optimiser is Optimiser.adamw else set()),
                 *({"epochs"} if self.steps else set()),
             }

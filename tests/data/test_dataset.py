@@ -11,6 +11,7 @@ import torch
 
 from distill_bench import data
 from distill_bench.data import dataset as module
+from distill_bench.data.source_images import Images
 from distill_bench.errors import UserError
 from distill_bench.groups import DatasetConfig
 from tests.data.pictures import CLASSES, folder_config, loaded, named_config, picture, picture_folder
@@ -146,6 +147,17 @@ def test_the_pixel_fingerprint_changes_with_all_but_the_transform(
 
 def test_the_fingerprint_of_the_digits_is_as_it_was(tmp_path: Path) -> None:
     assert loaded(named_config("digits"), tmp_path).fingerprint == "1ba542745a64d07e"
+
+
+def test_images_of_a_fixed_size_are_scaled_down_and_never_up() -> None:
+    whole = torch.stack([torch.full((1, 28, 28), 10 * k, dtype=torch.uint8) for k in range(3)])
+    whole[0, :, ::2] = 250  # rows that alternate: their mean is 130 where no border is near
+    part = Images(whole, torch.arange(3))
+    smaller = module._scaled(part, 14)
+    assert smaller.images.shape == (3, 1, 14, 14) and smaller.images.dtype == torch.uint8
+    assert torch.equal(smaller.images[1:], whole[1:, :, ::2, ::2])
+    assert (smaller.images[0, 0, 1:-1].int() - 125).abs().max() <= 6
+    assert module._scaled(part, 28) is part
 
 
 def test_selected_classes_are_relabelled_in_their_order(folder: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_an_archive_too_small_for_the_resolution_is_passed_over(tmp_path: Path) 
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "another size": ({"name": "digits", "resolution": 16}, "dataset.resolution=16: must be 8"),
+    "another size": ({"name": "digits", "resolution": 16}, "dataset.resolution=16: must be at most 8"),
     "other channels": (
         {"name": "digits", "channels": 3, "mean": [], "std": []},
         "dataset.channels=3: must be 1",

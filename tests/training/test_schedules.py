@@ -158,8 +158,11 @@ def test_milestones_that_do_not_fit_are_one_line(milestones: list[float], line: 
 
 
 def test_milestones_of_other_schedules_are_an_error() -> None:
-    with pytest.raises(UserError, match=r"empty but for recipe.schedule=steps"):
+    with pytest.raises(UserError, match=r"must be \[\] but for recipe.schedule=steps"):
         Recipe(schedule=Schedule.cosine, milestones=[0.5])
+    assert (
+        "milestones" not in RecipeConfig(schedule=Schedule.cosine, milestones=[]).unused()
+    )  # as it asks for
 
 
 def test_milestones_that_the_number_of_steps_leaves_no_epochs_for_are_an_error_when_they_are_known() -> None:

@@ -1,18 +1,18 @@
-"""Guiding a diffusion model by the information in a classifier's predictions (IGDS), or by the classifier
+r"""Guiding a diffusion model by the information in a classifier's predictions (IGDS), or by the classifier
 alone.
 
-The score of p_t gains s grad r(x0h), with the reward of sample i of class c
+Each step climbs the reward, summed over samples i of classes c,
 
-    r = a log q_i(c) + beta KL(q_i || sg[Q_c]),    q_i = softmax of the classifier's logits at x0h.
+.. math:: r = \sum_i u_i\, a \log q_i(c_i) + v_i\, \beta\, KL(P_i \| sg[Q_{c_i}])
 
-The first term bounds the prototype information I(X; Y) from below, the second is the sample's part of the
-conditional mutual information I(X; Yh | Y) of the class. Detaching the centroid Q_c of the set itself is
-exact (envelope theorem).
+with q the classifier's word on the label, and P on the label too, or on the symbol of a channel. The first
+term bounds the prototype information I(X; Y) from below, the second is the sample's part of the conditional
+mutual information I(X; V | Y) of the class, V being that label or symbol. Detaching the centroid Q_c of the
+set itself is exact (envelope theorem).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from distill_bench.generative.load import prior_parts
 from distill_bench.generative.prior import Prior
-from distill_bench.generative.sampling import Step, from_bytes, reverse, to_bytes
-from distill_bench.information import centroids, divergence
+from distill_bench.generative.sampling import Shift, Step, from_bytes, reverse, to_bytes
+from distill_bench.information import Predict, centroids, divergence
 from distill_bench.seeding import generator
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "GradientPath",
     "GuidanceForm",
     "InformationGuidance",
+    "Normalisation",
     "gradient_factor",
     "redraw_wrong",
     "within_class_variance",
@@ -48,6 +49,9 @@ CentroidSource = Literal["synthetic", "real", "mixture"]
 """Whose predictions a class's are to differ from: those of the set being made, of real images, or both."""
 GradientPath = Literal["shrunk", "naive", "exact"]
 """How the reward's gradient reaches x_t: see `gradient_factor`."""
+Normalisation = Literal["sum", "mean", "authors"]
+"""The weights u of the prototype and v of the context, of a class of n images and S symbols (or labels): sum
+1 and 1; mean 1/n and 1/n; authors 1/n and 1/S, which makes context n/S times as heavy, as released."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,12 @@ class GuidanceForm:
     trust: float = 0.2  # rho: the correction of eps is at most rho |eps|; 0: no bound
     window: tuple[float, float] = (0.0, 1.0)  # shares of the reverse process between which it acts
     temperature: float = 1.0
+    symbols: bool = False  # the context is that of a channel's symbols, not of labels
+    symbol_temperature: float = 0.1
+    at_noise: bool = False  # the reward is that of x_t, in place of x0h: the networks have seen noise
+    normalisation: Normalisation = "sum"
+    per_class: int = 1  # n, the images of a class in the set
+    raw: bool = False  # s grad r is added to the next x, in place of the score
 
 
 def gradient_factor(path: GradientPath, alpha_bar: float, variance: float) -> float:
@@ -136,89 +146,116 @@ class InformationGuidance:
     """The hook: corrects eps at each step inside the window; remembers the predictions of finished images."""
 
     def __init__(
-        self,
-        form: GuidanceForm,
-        logits: Callable[[Tensor], Tensor],
-        prior: Prior,
-        real_KK: Tensor,
-        variance: float,
+        self, form: GuidanceForm, predict: Predict, prior: Prior, real_KS: Tensor, variance: float
     ) -> None:
-        """`logits` classifies what the prior diffuses; `real_KK` are real-data centroids; `variance` is that
+        """`predict` reads what the prior diffuses; `real_KS` are centroids of real data; `variance` is that
         of the training data within classes, per element."""
-        self.form, self.logits, self.prior, self.variance = form, logits, prior, variance
-        self.through_denoiser = form.gradient == "exact"
-        self.real_KK = real_KK
-        self.sums_KK = torch.zeros_like(real_KK)
-        self.counts_K = torch.zeros(len(real_KK), device=real_KK.device)
-        self.skipped = torch.zeros((), device=real_KK.device)  # gradients that were not finite
+        self.form, self.predict, self.prior, self.variance = form, predict, prior, variance
+        self.through_denoiser = form.gradient == "exact" and not form.at_noise
+        self.real_KS = real_KS
+        self.sums_KS = torch.zeros_like(real_KS)
+        self.counts_K = torch.zeros(len(real_KS), device=real_KS.device)
+        self.skipped = torch.zeros((), device=real_KS.device)  # gradients that were not finite
 
-    def __call__(self, step: Step) -> Tensor | None:
-        """The corrected x0h: eps - sqrt(1 - ab) s g, within the trust region."""
+    def __call__(self, step: Step) -> Tensor | Shift | None:
+        """The corrected x0h, of eps - sqrt(1 - ab) s g within the trust region; or the shift s g of the next
+        x."""
         first, last = self.form.window
         if not self.form.scale or not first <= step.index / step.count < last:
             return None
-        x0h = step.x0h if self.through_denoiser else step.x0h.detach().requires_grad_()
-        reward = self.reward(x0h, step.labels)
-        (gradient,) = torch.autograd.grad(reward, step.x_t if self.through_denoiser else x0h)
+        gradient, ab = self._gradient(step), step.alpha_bar
+        path = "exact" if self.form.at_noise else self.form.gradient
+        factor = gradient_factor(path, ab, self.variance)
         with torch.no_grad():
-            ab = step.alpha_bar
-            factor = gradient_factor(self.form.gradient, ab, self.variance)
+            if self.form.raw:
+                return Shift(self._finite(self.form.scale * factor * gradient))
             delta = -((1 - ab) ** 0.5) * self.form.scale * factor * gradient
-            delta = self._trusted(delta, step.eps)
+            delta = self._trusted(self._finite(delta), step.eps)
             return step.x0h - ((1 - ab) / ab) ** 0.5 * delta
 
-    def reward(self, x0h: Tensor, labels: Tensor) -> Tensor:
-        """Sum over samples of a log q(y) + beta KL(q || Q_y); scalar, differentiable in x0h (B, C, H, W)."""
-        log_q = self._log_q(x0h)
-        reward = self.form.likelihood * log_q.gather(1, labels[:, None]).sum()
-        if not self.form.beta:
+    def reward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The sum over samples of both terms; scalar, differentiable in x (B, C, H, W)."""
+        form = self.form
+        log_q, log_p = self._read(x)
+        of_label, of_context = self._weights(log_p.shape[1])
+        reward = form.likelihood * of_label * log_q.gather(1, labels[:, None]).sum()
+        if not form.beta:
             return reward
-        centroid, counted = self._centroid(log_q.detach(), labels)
-        context = divergence(log_q, centroid[labels], floor=1e-2 / log_q.shape[1])
-        return reward + self.form.beta * (context * counted[labels]).sum()
+        centroid, counted = self._centroid(log_p.detach(), labels)
+        context = divergence(log_p, centroid[labels], floor=1e-2 / log_p.shape[1])
+        return reward + form.beta * of_context * (context * counted[labels]).sum()
 
     @torch.no_grad()
     def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
         """Remember the predictions for final images, in [-1, 1]: their sums are all that the centroids
         need."""
-        q = self._log_q(self.prior.from_pixels(images_BCHW)).exp()
-        self.sums_KK.index_add_(0, labels_B, q)
-        self.counts_K.index_add_(0, labels_B, torch.ones_like(q[:, 0]))
+        p = self._read(self.prior.from_pixels(images_BCHW))[1].exp()
+        self.sums_KS.index_add_(0, labels_B, p)
+        self.counts_K.index_add_(0, labels_B, torch.ones_like(p[:, 0]))
 
     @torch.no_grad()
     def takes_for_another(self, images_BCHW: Tensor, labels_B: Tensor) -> Tensor:
         """Which final images, in [-1, 1], the classifier gives another label: bool (B,)."""
-        parts = [self._log_q(self.prior.from_pixels(batch)).argmax(1) for batch in images_BCHW.split(250)]
+        parts = [self._read(self.prior.from_pixels(batch))[0].argmax(1) for batch in images_BCHW.split(250)]
         return torch.cat(parts) != labels_B
 
     def forget(self) -> None:
         """Lose the memory of finished images."""
-        self.sums_KK.zero_()
+        self.sums_KS.zero_()
         self.counts_K.zero_()
 
-    def _log_q(self, x: Tensor) -> Tensor:
-        inputs = x if self.prior.latent else x.clamp(-BOX, BOX)
-        return (self.logits(inputs).float() / self.form.temperature).log_softmax(1)
+    def _gradient(self, step: Step) -> Tensor:
+        """The reward's gradient with respect to x0h; or to x_t, through the denoiser or at x_t."""
+        if self.through_denoiser:
+            return torch.autograd.grad(self.reward(step.x0h, step.labels), step.x_t)[0]
+        point = (step.x_t if self.form.at_noise else step.x0h).detach().requires_grad_()
+        return torch.autograd.grad(self.reward(point, step.labels), point)[0]
 
-    def _centroid(self, log_q: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Centroids (K, K), and 1 for each class whose term counts: one image alone has no context in its own
-        set."""
-        source, classes = self.form.centroid, len(self.real_KK)
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log q (B, K) and log P (B, S), the latter for the context: one pass for both."""
+        form = self.form
+        inputs = x if self.prior.latent or form.at_noise else x.clamp(-BOX, BOX)
+        logits = self.predict(inputs)
+        log_q = (logits.labels.float() / form.temperature).log_softmax(1)
+        if not form.symbols:
+            return log_q, log_q
+        assert logits.symbols is not None
+        return log_q, (logits.symbols.float() / form.symbol_temperature).log_softmax(1)
+
+    def _weights(self, outcomes: int) -> tuple[float, float]:
+        """(u, v) of the two terms: see `Normalisation`."""
+        if self.form.normalisation == "sum":
+            return 1.0, 1.0
+        each = 1 / self.form.per_class
+        return each, each if self.form.normalisation == "mean" else 1 / outcomes
+
+    def _centroid(self, log_p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Centroids (K, S), and 1 for each class whose term counts: one image alone has no context in its own
+        set.
+
+        The set's own are of the images at hand and of those that are finished; at x_t of the former alone, as
+        predictions of noise and of images do not mix.
+        """
+        source, classes = self.form.centroid, len(self.real_KS)
         if source == "real":
-            return self.real_KK, torch.ones_like(self.counts_K)
+            return self.real_KS, torch.ones_like(self.counts_K)
         here = torch.bincount(labels, minlength=classes)
-        counts = self.counts_K + here
-        total = self.sums_KK + centroids(log_q, labels) * here[:, None]
+        memory = 0 if self.form.at_noise else 1
+        counts = memory * self.counts_K + here
+        total = memory * self.sums_KS + centroids(log_p, labels, classes) * here[:, None]
         synthetic = total / counts.clamp_min(1)[:, None]
         if source == "mixture":
-            return (synthetic + self.real_KK) / 2, torch.ones_like(self.counts_K)
-        return synthetic, (counts > 1).to(log_q.dtype)
+            return (synthetic + self.real_KS) / 2, torch.ones_like(self.counts_K)
+        return synthetic, (counts > 1).to(log_p.dtype)
 
-    def _trusted(self, delta: Tensor, eps: Tensor) -> Tensor:
-        """Finite, and per sample at most rho times as long as eps."""
+    def _finite(self, delta: Tensor) -> Tensor:
+        """Without the samples' corrections that are not finite, which are counted."""
         finite = torch.isfinite(delta).flatten(1).all(1)
         self.skipped += (~finite).sum()
-        delta = torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
+        return torch.where(finite.view(-1, 1, 1, 1), delta, torch.zeros_like(delta))
+
+    def _trusted(self, delta: Tensor, eps: Tensor) -> Tensor:
+        """Per sample at most rho times as long as eps."""
         if not self.form.trust:
             return delta
         longest = self.form.trust * eps.detach().flatten(1).norm(dim=1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASS_CHUNK",
     "Hook",
+    "Shift",
     "Step",
     "chunks",
     "draw_set",
@@ -58,14 +59,20 @@ class Step:
     x0_weight: float  # weight of x0h in an ancestral step's mean, 1 for the deterministic solvers
 
 
+class Shift(NamedTuple):
+    """What is added to the next x, after the solver's step; to the sample itself after the last one."""
+
+    by: Tensor  # (B, C, H, W)
+
+
 class Hook(Protocol):
     """Corrects the reverse process."""
 
     through_denoiser: bool  # x_t requires grad, and x0h and eps keep their graph to it; else all are detached
 
-    def __call__(self, step: Step) -> Tensor | None:
-        """The corrected x0h, before it is clipped; None leaves the step unchanged bit for bit. Gradients are
-        on."""
+    def __call__(self, step: Step) -> Tensor | Shift | None:
+        """The corrected x0h, before it is clipped, or a shift of the next x; None leaves the step unchanged
+        bit for bit. Gradients are on."""
         ...
 
     def finished(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
@@ -141,13 +148,16 @@ def reverse(
     times = scheduler.timesteps.tolist()
     noise = {"generator": list(draws)} if config.sampler is Sampler.ddpm else {}
     for index, t in enumerate(times):
-        x0h, variance = _denoised(prior, x_t, t, labels, places, config, hook, index, times)
+        x0h, shift, variance = _denoised(prior, x_t, t, labels, places, config, hook, index, times)
         output = x0h if prior.latent else x0h.clamp(-1, 1)
         if noise and index == len(times) - 1:
-            return output
-        if variance is not None and config.variance is Variance.learned_range:
-            output = torch.cat([output, variance], dim=1)
-        x_t = scheduler.step(output, t, x_t, **noise).prev_sample
+            x_t = output
+        elif variance is not None and config.variance is Variance.learned_range:
+            x_t = scheduler.step(torch.cat([output, variance], dim=1), t, x_t, **noise).prev_sample
+        else:
+            x_t = scheduler.step(output, t, x_t, **noise).prev_sample
+        if shift is not None:
+            x_t = x_t + shift
     return x_t
 
 
@@ -185,12 +195,13 @@ def _denoised(
     hook: Hook | None,
     index: int,
     times: list[int],
-) -> tuple[Tensor, Tensor | None]:
-    """x0h at one step, after guidance and the hook's correction; and the network's word on the variance."""
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """At one step x0h, after guidance and the hook's correction; the hook's shift of the next x; and the
+    network's word on the variance."""
     t_B = torch.full_like(labels, t)
     if hook is None:
         x0h, _, variance = prior.predict_with_variance(x_t, t_B, labels, config.cfg)
-        return x0h, variance
+        return x0h, None, variance
     with torch.set_grad_enabled(hook.through_denoiser):
         x_t = x_t.detach().requires_grad_(hook.through_denoiser)
         x0h, eps, variance = prior.predict_with_variance(x_t, t_B, labels, config.cfg)
@@ -213,5 +224,7 @@ def _denoised(
     )
     with torch.enable_grad():
         corrected = hook(step)
+    if isinstance(corrected, Shift):
+        return x0h.detach(), corrected.by, variance
     guided = x0h if corrected is None else corrected
-    return guided.detach(), variance
+    return guided.detach(), None, variance

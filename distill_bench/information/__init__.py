@@ -2,6 +2,7 @@
 estimator."""
 
 from distill_bench.information.audit import measure
+from distill_bench.information.channel import Channel, ChannelTraining, Space, real_centroids, train_channel
 from distill_bench.information.estimator import Estimator, EstimatorTraining, train_estimator
 from distill_bench.information.given import given_estimator
 from distill_bench.information.measures import (
@@ -14,13 +15,19 @@ from distill_bench.information.measures import (
     separation,
 )
 from distill_bench.information.meter import InformationMeter, Reading
+from distill_bench.information.predictions import Predict, Predictions
 from distill_bench.information.safe_beta import safe_beta
 
 __all__ = [
+    "Channel",
+    "ChannelTraining",
     "Estimator",
     "EstimatorTraining",
     "InformationMeter",
+    "Predict",
+    "Predictions",
     "Reading",
+    "Space",
     "centroids",
     "cmi",
     "divergence",
@@ -29,7 +36,9 @@ __all__ = [
     "measure",
     "ncmi",
     "prototype_bound",
+    "real_centroids",
     "safe_beta",
     "separation",
+    "train_channel",
     "train_estimator",
 ]

@@ -35,14 +35,15 @@ def members(labels_N: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     return F.one_hot(labels_N, classes).to(dtype).T
 
 
-def centroids(log_q_NK: Tensor, labels_N: Tensor) -> Tensor:
-    """Q (K, K): row y is the mean prediction of the samples of class y; uniform for a class without
-    samples."""
-    classes = log_q_NK.shape[1]
-    members_KN = members(labels_N, classes, log_q_NK.dtype)
+def centroids(log_q_NS: Tensor, labels_N: Tensor, classes: int = 0) -> Tensor:
+    """Q (K, S): row y is the mean prediction of the samples of class y; uniform for a class without samples.
+
+    K is `classes`, or S where predictions are of the classes themselves.
+    """
+    members_KN = members(labels_N, classes or log_q_NS.shape[1], log_q_NS.dtype)
     counts_K = members_KN.sum(1, keepdim=True)
-    means = members_KN @ log_q_NK.exp() / counts_K.clamp_min(1)
-    return torch.where(counts_K > 0, means, torch.full_like(means, 1 / classes))
+    means = members_KN @ log_q_NS.exp() / counts_K.clamp_min(1)
+    return torch.where(counts_K > 0, means, torch.full_like(means, 1 / log_q_NS.shape[1]))
 
 
 def divergence(log_q_NK: Tensor, centroid_NK: Tensor, floor: float = 0.0) -> Tensor:

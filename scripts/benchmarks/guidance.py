@@ -20,6 +20,7 @@ from distill_bench.generative.guidance import GradientPath, GuidanceForm, Inform
 from distill_bench.generative.prior import Prior
 from distill_bench.generative.sampling import reverse
 from distill_bench.groups import GeneratorConfig, Norm, StudentConfig
+from distill_bench.information import Predictions
 from scripts.benchmarks.sampler import CLASSES, untrained
 from scripts.timing import median_seconds
 
@@ -74,4 +75,4 @@ def _hook(prior: Prior, gradient: GradientPath, device: torch.device) -> Informa
     net = net.to(device).eval().requires_grad_(False)
     centroids = torch.full((CLASSES, CLASSES), 1 / CLASSES, device=device)
     form = GuidanceForm(scale=2.0, beta=1.0, gradient=gradient)
-    return InformationGuidance(form, net, prior, centroids, 0.2)
+    return InformationGuidance(form, lambda x: Predictions(net(x)), prior, centroids, 0.2)

@@ -13,6 +13,7 @@ from distill_bench.generative.guidance import GradientPath, GuidanceForm, Inform
 from distill_bench.generative.process import cosine
 from distill_bench.generative.sampling import Step, reverse
 from distill_bench.groups import GeneratorConfig
+from distill_bench.information import Predictions
 from tests.generative.analytic import gaussian_prior
 from tests.generative.test_sampling import linear_bars
 
@@ -31,7 +32,8 @@ def hook(
     """A guidance of three classes without a trust region."""
     form = GuidanceForm(**{"scale": 1.0, "beta": 1.0, "trust": 0.0, **changes})
     real = torch.tensor([[0.8, 0.15, 0.05], [0.1, 0.8, 0.1], [0.05, 0.15, 0.8]])
-    return InformationGuidance(form, logits, prior or gaussian_prior([0.0] * 3, 0.25, SHAPE), real, variance)
+    prior = prior or gaussian_prior([0.0] * 3, 0.25, SHAPE)
+    return InformationGuidance(form, lambda x: Predictions(logits(x)), prior, real, variance)
 
 
 def draw(guidance: InformationGuidance | None, count: int = 6, prior: Any = None, steps: int = 20) -> Tensor:
@@ -57,7 +59,7 @@ def test_guidance_acts_only_inside_its_window() -> None:
             return super().reward(x0h, labels)
 
     base = hook(window=(0.25, 0.75))
-    watch = Watch(base.form, base.logits, base.prior, base.real_KK, base.variance)
+    watch = Watch(base.form, base.predict, base.prior, base.real_KS, base.variance)
     draw(watch, steps=20)
     assert len(acted) == 10
 
@@ -114,7 +116,7 @@ def test_a_linear_reward_moves_a_gaussian_prior_by_scale_variance_slope(
 ) -> None:
     prior = gaussian_prior([0.7], 0.25, alpha_bars=linear_bars())
     form = GuidanceForm(scale=0.8, beta=0.0, trust=0.0, gradient=kind)
-    guided = LinearReward(form, classifier, prior, torch.ones(1, 1), 0.25)
+    guided = LinearReward(form, lambda x: Predictions(classifier(x)), prior, torch.ones(1, 1), 0.25)
 
     def sample(guidance: InformationGuidance | None) -> Tensor:
         draws = [torch.Generator().manual_seed(i) for i in range(100)]
@@ -164,7 +166,7 @@ def one_step(guidance: InformationGuidance, alpha_bar: float = 0.6) -> tuple[Ten
     )
     with torch.enable_grad():
         corrected = guidance(step)
-    assert corrected is not None
+    assert isinstance(corrected, Tensor)
     return corrected, step
 
 
@@ -211,7 +213,7 @@ def test_nor_does_one_through_the_denoiser_of_a_mixture_whose_jacobian_is_a_cova
         x0_weight=1.0,
     )
     corrected = guidance(step)
-    assert corrected is not None
+    assert isinstance(corrected, Tensor)
     seen = x0h.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(guidance.reward(seen, step.labels), seen)
     gained = (gradient * (corrected - x0h).detach()).sum((1, 2, 3))
@@ -228,15 +230,15 @@ def test_the_correction_of_eps_never_leaves_its_trust_region(kind: GradientPath,
     ratios: list[Tensor] = []
 
     class Watch(InformationGuidance):
-        def __call__(self, step: Step) -> Tensor | None:
+        def __call__(self, step: Step) -> Tensor:
             corrected = super().__call__(step)
-            assert corrected is not None
+            assert isinstance(corrected, Tensor)
             delta = (step.x0h - corrected).detach() * (step.alpha_bar / (1 - step.alpha_bar)) ** 0.5
             ratios.append(delta.flatten(1).norm(dim=1) / step.eps.detach().flatten(1).norm(dim=1))
             return corrected
 
     base = hook(gradient=kind, scale=scale, trust=0.2)
-    draw(Watch(base.form, base.logits, base.prior, base.real_KK, base.variance))
+    draw(Watch(base.form, base.predict, base.prior, base.real_KS, base.variance))
     found = torch.stack(ratios)
     assert len(found) == 20
     assert (found <= 0.2 + 1e-4).all()
@@ -277,7 +279,7 @@ def test_chunks_see_the_predictions_of_what_was_finished_before() -> None:
     images = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(9)).clamp(-1, 1)
     guidance.finished(images, torch.tensor([0, 0, 0, 2]))
     q = classifier(images).softmax(1)
-    assert torch.allclose(guidance.sums_KK[0], q[:3].sum(0))
+    assert torch.allclose(guidance.sums_KS[0], q[:3].sum(0))
     assert guidance.counts_K.tolist() == [3, 0, 1]
     alone = hook(beta=1.0)
     assert not torch.equal(one_step(guidance)[0][0], one_step(alone)[0][0])

@@ -9,10 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_bench.generative.guidance import GradientPath, GuidanceForm, InformationGuidance, gradient_factor
+from distill_bench.generative.guidance import (
+    GradientPath,
+    GuidanceForm,
+    InformationGuidance,
+    Normalisation,
+    gradient_factor,
+)
 from distill_bench.generative.process import cosine
-from distill_bench.generative.sampling import Step, reverse
-from distill_bench.groups import GeneratorConfig
+from distill_bench.generative.sampling import Shift, Step, reverse
+from distill_bench.generative.solver import ancestral_step
+from distill_bench.groups import GeneratorConfig, Sampler
 from distill_bench.information import Predictions
 from tests.generative.analytic import gaussian_prior
 from tests.generative.test_sampling import linear_bars
@@ -284,3 +291,65 @@ def test_chunks_see_the_predictions_of_what_was_finished_before() -> None:
     alone = hook(beta=1.0)
     assert not torch.equal(one_step(guidance)[0][0], one_step(alone)[0][0])
     assert torch.equal(one_step(guidance)[0][1], one_step(alone)[0][1])  # class 1 has nothing behind it
+
+
+@pytest.mark.parametrize("count", [1, 10, 50])
+def test_the_released_normalisation_makes_context_grow_with_the_images_of_a_class(count: int) -> None:
+    def ratio(normalisation: Normalisation) -> tuple[float, float]:
+        form = {"beta": 0.5, "likelihood": 0.25, "normalisation": normalisation, "per_class": count}
+        guidance = hook(**form)
+        of_label, of_context = guidance._weights(128)
+        return 0.5 * of_context / (0.25 * of_label), of_label
+
+    assert ratio("authors")[0] == pytest.approx(2 * count / 128, rel=1e-12)
+    assert ratio("mean")[0] == ratio("sum")[0] == 2
+    assert ratio("authors")[1] == ratio("mean")[1] == 1 / count  # twice the images halve the force on each
+
+
+@pytest.mark.parametrize("index", [0, 400, 998])
+def test_a_raw_shift_is_a_correction_of_the_score_that_grows_towards_the_image(index: int) -> None:
+    prior = gaussian_prior([0.0, 0.3, -0.3], 0.25, SHAPE, linear_bars())
+    times = list(range(999, -1, -1))
+    moments = ancestral_step(prior, GeneratorConfig(sampler=Sampler.ddpm), times, index, None)
+    now, after = (prior.alpha_bars_list[times[i]] for i in (index, index + 1))
+    alpha, size = now / after, 0.7
+    raw = hook(beta=0.0, at_noise=True, raw=True, scale=size, prior=prior)
+    score = hook(beta=0.0, at_noise=True, scale=size * alpha**0.5 / (1 - alpha), prior=prior)
+    corrected, step = one_step(score, now)
+    with torch.enable_grad():
+        shift = raw(step)
+    assert isinstance(shift, Shift)
+    mean = moments.x0_weight * (corrected - step.x0h)
+    torch.testing.assert_close(mean, shift.by, rtol=2e-3, atol=1e-6)  # 1 - alpha in float32
+
+
+@pytest.mark.parametrize("step", [{"raw": True}, {}])
+def test_the_reward_rises_and_with_the_sign_as_released_it_falls(step: dict[str, Any]) -> None:
+    def likelihood(scale: float) -> float:
+        images = draw(hook(beta=0.0, at_noise=True, scale=scale, **step), count=60)
+        return float(classifier(images).log_softmax(1).gather(1, (torch.arange(60) % 3)[:, None]).mean())
+
+    assert likelihood(0.1) > likelihood(0.0) > likelihood(-0.1)
+
+
+@pytest.mark.parametrize("beta", [-0.5, 2.0])
+def test_one_image_of_a_class_has_no_context_whatever_its_weight(beta: float) -> None:
+    assert torch.equal(draw(hook(beta=beta), count=3), draw(hook(beta=0.0), count=3))
+    assert not torch.equal(draw(hook(beta=beta), count=6), draw(hook(beta=0.0), count=6))
+
+
+def test_symbols_are_read_in_the_same_pass_and_have_more_room_than_labels() -> None:
+    """Their centroids are (K, S), and the context's weight acts through them alone."""
+    asked: list[int] = []
+
+    def predict(x: Tensor) -> Predictions:
+        asked.append(1)
+        return Predictions(classifier(x), torch.cat([x.flatten(1), -x.flatten(1)], dim=1))
+
+    form = GuidanceForm(scale=1.0, beta=1.0, trust=0.0, symbols=True, symbol_temperature=0.3)
+    prior = gaussian_prior([0.0, 0.3, -0.3], 0.25, SHAPE, linear_bars())
+    guidance = InformationGuidance(form, predict, prior, torch.full((3, 8), 1 / 8), 0.25)
+    assert not torch.equal(draw(guidance), draw(hook(beta=1.0)))
+    assert len(asked) == 20
+    guidance.finished(torch.zeros(4, *SHAPE), torch.tensor([0, 0, 2, 1]))
+    torch.testing.assert_close(guidance.sums_KS.sum(1), torch.tensor([2.0, 1.0, 1.0]))

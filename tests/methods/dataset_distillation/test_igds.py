@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -23,6 +24,7 @@ from distill_bench.interrupt import Interrupted
 from distill_bench.methods.dataset_distillation import diffusion, igds
 from distill_bench.methods.dataset_distillation.igds import Config, beta_at
 from distill_bench.products import SyntheticSet
+from tests.conftest import make_plan
 from tests.generative.rooms import drawn_of, prior_of
 
 MakeContext = Callable[..., Context]
@@ -247,3 +249,84 @@ def test_with_a_trained_prior_beta_one_keeps_the_labels_and_half_again_the_infor
     assert mean["beta 1"]["feature_diversity"] > mean["beta 0"]["feature_diversity"]
     assert mean["beta 0"]["log_likelihood"] > mean["plain"]["log_likelihood"]
     assert min(mean[name]["label_agreement"] for name in ("beta 0", "beta 0.3", "beta 1")) >= 95
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"point": igds.Point.x_t}, r"method.point=x_t: must be x0h, or method.estimator=channel"),
+        ({"step": igds.StepKind.raw}, r"method.trust=0.2: must be 0 with method.step=raw"),
+        ({"symbols": 1}, r"method.symbols=1: must be >= 2"),
+        ({"channel_width": 6}, r"method.channel_width=6: must be a multiple of 4"),
+        ({"head_temperature": 0.0}, r"method.head_temperature=0.0: must be > 0"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(words: dict[str, Any], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        Config(**words)
+
+
+@pytest.mark.parametrize("change", [{"centroid": igds.Centroid.real}, {"gradient": igds.Gradient.exact}])
+def test_what_the_reward_at_noise_cannot_use_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"with method.point=x_t"):
+        Config(estimator=igds.EstimatorKind.channel, point=igds.Point.x_t, **change)
+
+
+def test_a_weight_that_can_have_no_effect_is_named(
+    context: MakeContext, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small: dict[str, Any] = {"estimator_steps": 4, "estimator_width": 8}
+    made = []
+    for beta in (-0.1, 0):
+        ctx = context("method=igds", *SMOKE, "ipc=1", f"method.beta={beta}")  # a product of its own
+        made.append(igds.run(ctx, Config(beta=beta, **small)))
+    assert torch.equal(made[0].images, made[1].images)
+    assert "beta -0.1 has no effect: one image of a class" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("estimator", [igds.EstimatorKind.trained, igds.EstimatorKind.channel])
+@pytest.mark.parametrize("centroid", [igds.Centroid.synthetic, igds.Centroid.mixture])
+def test_symbols_are_context_for_any_estimator_and_centroid(
+    context: MakeContext, estimator: igds.EstimatorKind, centroid: igds.Centroid
+) -> None:
+    small: dict[str, Any] = {"estimator_steps": 4, "estimator_width": 8, "channel_steps": 4, "head_steps": 4}
+    small |= {"channel_batch": 8, "channel_width": 8, "context": igds.Variability.symbols}
+    made = []
+    for beta in (0.0, 50.0):
+        ctx = context("method=igds", *SMOKE, "ipc=2", f"method.beta={beta}")  # a product of its own
+        cfg = Config(estimator=estimator, centroid=centroid, beta=beta, trust=0.0, **small)
+        made.append(igds.run(ctx, cfg))
+    assert len(made[0]) == 20
+    assert not torch.equal(made[0].images, made[1].images)
+
+
+@pytest.mark.slow
+def test_the_authors_sampler_keeps_the_digits_labels_and_their_sign_does_not(
+    context: MakeContext, tmp_path: Path
+) -> None:
+    """Spec: agreement at least 80 % with the noisy head, below 5 % with the sign as released; ten times the
+    context's weight at least doubles the symbols' information."""
+    words = ["preset=igds/authors_pixel", "dataset=digits", "ipc=10", "profile=fast"]
+    cfg = make_plan(*words, roots=tmp_path).product.config
+    ctx = context(*words)
+    prior = prior_of(ctx)
+    judge = training.full_data_network(ctx, ctx.dataset, ctx.group(StudentConfig), ctx.group(ProtocolConfig))
+    estimator, channel = igds._estimator(ctx, cfg, prior)
+    assert channel is not None
+
+    seeds: list[int] = []  # a folder each: what is drawn is kept there
+
+    def judged(beta: float, sign: float) -> tuple[float, float]:
+        guide = igds._guidance(ctx, replace(cfg, beta=beta), prior, estimator, channel)
+        guide.form = replace(guide.form, scale=sign * guide.form.scale)
+        made = drawn_of(context(*words, f"seed={len(seeds)}"), prior, guide)
+        seeds.append(0)
+        agreement = information.measure(judge, made.inputs(), made.labels, 10)["label_agreement"]
+        with torch.no_grad():
+            log_p = (channel.word(made.pixels() * 2 - 1) / cfg.symbol_temperature).log_softmax(1)
+        rows = information.centroids(log_p, made.labels, 10)[made.labels]
+        return agreement, float(information.divergence(log_p, rows).mean())
+
+    assert judged(0.5, 1)[0] >= 80
+    assert judged(0.5, -1)[0] < 5
+    assert judged(5.0, 1)[1] > 2 * judged(0.0, 1)[1]

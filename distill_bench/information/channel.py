@@ -118,8 +118,8 @@ class Space(NamedTuple):
 def noisy(views_WBCHW: Tensor, signal_B: Tensor, draws: torch.Generator) -> Tensor:
     r""":math:`\sqrt u\, x + \sqrt{1 - u}\, \epsilon`, with one u of `signal_B` and one noise for all
     views of an instance."""
-    like = {"dtype": views_WBCHW.dtype, "device": views_WBCHW.device}
-    noise = torch.randn(views_WBCHW.shape[1:], generator=draws, **like)
+    one = views_WBCHW[0]
+    noise = torch.randn(one.shape, generator=draws, dtype=one.dtype, device=one.device)
     u = signal_B.view(-1, 1, 1, 1)
     return u.sqrt() * views_WBCHW + (1 - u).sqrt() * noise
 

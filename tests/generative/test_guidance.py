@@ -296,8 +296,7 @@ def test_chunks_see_the_predictions_of_what_was_finished_before() -> None:
 @pytest.mark.parametrize("count", [1, 10, 50])
 def test_the_released_normalisation_makes_context_grow_with_the_images_of_a_class(count: int) -> None:
     def ratio(normalisation: Normalisation) -> tuple[float, float]:
-        form = {"beta": 0.5, "likelihood": 0.25, "normalisation": normalisation, "per_class": count}
-        guidance = hook(**form)
+        guidance = hook(beta=0.5, likelihood=0.25, normalisation=normalisation, per_class=count)
         of_label, of_context = guidance._weights(128)
         return 0.5 * of_context / (0.25 * of_label), of_label
 

@@ -80,7 +80,7 @@ class Word(nn.Module):
         super().__init__()
         student = StudentConfig(name="convnet", width=width, norm=Norm.group)
         self.net = models.build(student, channels=shape[0], num_classes=symbols, resolution=shape[1])
-        self.net.classifier.register_parameter("bias", None)
+        self.net.get_submodule("classifier").register_parameter("bias", None)
 
     def forward(self, images: Tensor) -> Tensor:
         """The unit feature."""

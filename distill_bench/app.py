@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,43 +20,65 @@ deferred.install()
 from distill_bench.catalogue import conf_dir  # noqa: E402 (heavy packages must be deferred first)
 from distill_bench.errors import UserError  # noqa: E402
 from distill_bench.interrupt import Interrupted  # noqa: E402
+from distill_bench.memory import lacks_memory  # noqa: E402
 
 __all__ = ["main"]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line `argv` (this process's own, if None); leaves through `SystemExit` on any error."""
-    from distill_bench.overrides import check_choices, check_keys, explain, plain_words
-
     _forgive_outputs()
-    words = plain_words(sys.argv[1:] if argv is None else argv)
     try:
-        check_choices(words)
-        check_keys(words)
-        if "--help" in words or "-h" in words:
-            from distill_bench.help import help_text
-
-            print(help_text(words))
-            return
+        words = _checked(sys.argv[1:] if argv is None else argv)
     except UserError as error:
         _stop(f"error: {error}", 2)
+    if words is None:
+        return
 
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from distill_bench.overrides import explain
     from distill_bench.planning import register_options
 
-    register_options()
+    register_options(words)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the line below is ours
     sys.argv = [sys.argv[0], *words]
     entry = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(_job)
     try:
         entry()
-    except (HydraException, OmegaConfBaseException) as error:
-        _stop(f"error: {explain(error, words)}", 2)
+    except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
+        _stop(f"error: {explain(error, words)}", 2)  # `_job` lets none of these pass: Hydra raised it
+    except OSError as error:
+        _stop(f"error: {_about_a_place(error)}", 2)
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from the last checkpoint", 130)
+
+
+def _checked(argv: Sequence[str]) -> list[str] | None:
+    """The words as Hydra takes them, flags first; None if they only ask for help, which is then printed.
+
+    UserError for what can be refused before Hydra is loaded.
+    """
+    from distill_bench.overrides import check_choices, check_forms, check_keys, plain_words, split_flags
+
+    flags, given = split_flags(argv)
+    words = [*flags, *plain_words(given)]
+    check_forms(words[len(flags) :])
+    check_choices(words)
+    check_keys(words)
+    if not words or {"--help", "-h"} & set(flags):
+        from distill_bench.help import help_text
+
+        print(help_text(words))
+        return None
+    if "--version" in flags:
+        from distill_bench import __version__
+
+        print(f"distill_bench {__version__}")
+        return None
+    return words
 
 
 def _job(config: Any) -> None:
@@ -80,20 +103,16 @@ def _job(config: Any) -> None:
         if outcome is None:
             _stop(f"error: {error}", 2)
         record(outcome, given, "invalid", error=str(error))
-    except OSError as error:
-        place, reason = error.filename or str(error), error.strerror or "cannot be read or written"
-        line = f"{place}: {reason}; what was saved stays"
-        if outcome is None:
+    except Exception as error:  # whatever a run raises: the others of a sweep go on, and the summary names it
+        line = _mendable(error)
+        if outcome is not None:
+            named = line or f"{type(error).__name__}: {error}"
+            record(outcome, given, "failed", error=named, details=traceback.format_exc())
+        elif line:
             _stop(f"error: {line}", 2)
-        record(outcome, given, "failed", error=line, details=traceback.format_exc())
-    except (
-        Exception
-    ) as error:  # whatever a run of a sweep raises: the others go on, and the summary names this one
-        if outcome is None:
-            raise
-        record(
-            outcome, given, "failed", error=f"{type(error).__name__}: {error}", details=traceback.format_exc()
-        )
+        else:
+            traceback.print_exc()
+            raise SystemExit(1) from None
     else:
         if result is None:
             return  # a process that helped another
@@ -101,6 +120,29 @@ def _job(config: Any) -> None:
             _show(result, config)
         else:
             record(outcome, given, "done", run_id=result["run_id"])
+
+
+def _mendable(error: Exception) -> str:
+    """One line for a place that cannot be read or written, a value that Hydra cannot resolve, or memory that
+    is not there; else nothing."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from distill_bench.overrides import explain
+
+    if isinstance(error, OSError):
+        return _about_a_place(error)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return explain(error)
+    if lacks_memory(error):
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        return f"not enough memory for these sizes ({reason}); what was saved stays"
+    return ""
+
+
+def _about_a_place(error: OSError) -> str:
+    place, reason = error.filename or str(error), error.strerror or "cannot be read or written"
+    return f"{place}: {reason}; what was saved stays"
 
 
 def _show(result: dict[str, Any], config: Any) -> None:

@@ -1,4 +1,4 @@
-"""What `--help` prints: the command, the groups, the methods by task; or one method's own settings."""
+"""What `--help` prints: the command, the groups, the methods by task; or the settings of chosen options."""
 
 from __future__ import annotations
 
@@ -37,19 +37,40 @@ Hydra's own options (--cfg job, --multirun, hydra/launcher=joblib): python run.p
 
 
 def help_text(argv: list[str]) -> str:
-    """The help for the words on the command line; with `method=<name>` among them, that method's settings."""
-    for word in argv:
-        match = re.fullmatch(r"method=(\w+)", word)
-        if match:
-            return _method_help(match[1])
+    """The help for the words on the command line: of the options that they choose, if they choose any."""
+    chosen = [(group, option) for group, option in map(_choice, argv) if option]
+    if chosen:
+        return "\n".join(_method_help(o) if g == "method" else _option_help(g, o) for g, o in chosen)
     return "\n".join([_HEAD, "Groups", *_group_lines(), "", "Methods by task", *_method_lines(), "", _FOOT])
 
 
+def _choice(word: str) -> tuple[str, str]:
+    """The group and the option of a word that chooses one with a file of its own, else nothing."""
+    group, _, option = word.partition("=")
+    option = option.strip("'\"")
+    known = group in (*GROUPS, *_FOLDERS, "method") and (conf_dir() / group / f"{option}.yaml").is_file()
+    return (group, option) if known else ("", "")
+
+
+def _option_help(group: str, option: str) -> str:
+    settings = (conf_dir() / group / f"{option}.yaml").read_text().rstrip()
+    meaning = _meanings()[group]
+    change = "" if group in _FOLDERS else f" (override with {group}.<name>=<value>)"
+    return f"{group}={option}: {meaning}\n\nSettings{change}:\n\n{settings}\n"
+
+
+def _meanings() -> dict[str, str]:
+    return {name: _first_sentence(kind.__doc__ or "") for name, kind in GROUPS.items()} | _FOLDERS
+
+
 def _group_lines() -> list[str]:
-    meanings = {name: _first_sentence(kind.__doc__ or "") for name, kind in GROUPS.items()} | _FOLDERS
+    defaults = dict(
+        re.findall(r'^  - (\w+): "?(\w+)', (conf_dir() / "config.yaml").read_text(), re.MULTILINE)
+    )
     lines = []
-    for group, meaning in meanings.items():
+    for group, meaning in _meanings().items():
         options = [option for option in group_options(group) if option != "none"]
+        options = [f"{option} (default)" if option == defaults.get(group) else option for option in options]
         lines += [f"  {group + '=':<12}{meaning}", f"  {'':<12}{', '.join(options)}"]
     return lines
 

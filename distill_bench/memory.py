@@ -1,11 +1,12 @@
-"""Memory that a pass frees stays with the process for the next pass."""
+"""Memory that a pass frees stays with the process for the next pass; and errors that mean there is too
+little."""
 
 from __future__ import annotations
 
 import ctypes
 from functools import cache
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "lacks_memory"]
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 NEVER = (1 << 31) - 1
@@ -25,3 +26,10 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(MMAP_THRESHOLD, LARGEST) and mallopt(TRIM_THRESHOLD, NEVER))
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error of Python, numpy or torch says that memory could not be had."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, on a GPU
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

@@ -102,6 +102,8 @@ def _selection(source: SourceImages, config: DatasetConfig) -> SourceImages:
     allowed = f"{count}, the classes of dataset={config.name}, or 0"
     require(config.num_classes in (0, count), "dataset.num_classes", config.num_classes, allowed)
     require(all(0 <= k < count for k in classes), "dataset.classes", classes, f"from 0 to {count - 1}")
+    if count < 2:
+        raise UserError(f"dataset={config.name}: holds one class; a classifier needs two")
     if not classes:
         return source
     names = [source.class_names[k] for k in classes]

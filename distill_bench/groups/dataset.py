@@ -47,11 +47,15 @@ class DatasetConfig(Group):
     def __post_init__(self) -> None:
         require(self.num_classes >= 0, "dataset.num_classes", self.num_classes, ">= 0")
         require(self.channels in (1, 3), "dataset.channels", self.channels, "1 or 3")
-        require(self.resolution >= 8, "dataset.resolution", self.resolution, ">= 8")
+        require(8 <= self.resolution <= 4096, "dataset.resolution", self.resolution, "from 8 to 4096")
+        require(self.num_classes != 1, "dataset.num_classes", self.num_classes, "two or more, or 0")
+        fits = len(self.classes) != 1
+        require(fits, "dataset.classes", self.classes, "two classes or more: of one, all guesses are right")
         for key, values in (("mean", self.mean), ("std", self.std)):
             fits = len(values) in (0, self.channels)
             require(fits, f"dataset.{key}", values, f"one value per channel ({self.channels}) or empty")
-        require(all(s > 0 for s in self.std), "dataset.std", self.std, "> 0 in every channel")
+        require(all(0 <= m <= 1 for m in self.mean), "dataset.mean", self.mean, "in [0, 1] in every channel")
+        require(all(0 < s <= 1 for s in self.std), "dataset.std", self.std, "in (0, 1] in every channel")
         families = {"color", "crop", "cutout", "flip", "scale", "rotate"}
         for family in filter(None, self.augmentation.split("_")):
             require(family in families, "dataset.augmentation", self.augmentation, closest(family, families))

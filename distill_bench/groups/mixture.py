@@ -33,8 +33,9 @@ class MixtureConfig(Group):
     draws: int = 1  # how many mixtures, each reduced on its own
 
     def __post_init__(self) -> None:
-        require(self.dimension >= 1, "mixture.dimension", self.dimension, ">= 1")
-        require(self.draws >= 1, "mixture.draws", self.draws, ">= 1")
+        for key, most in (("dimension", 1000), ("components", 20_000), ("draws", 100_000)):
+            value = getattr(self, key)
+            require(1 <= value <= most, f"mixture.{key}", value, f"from 1 to {most}")
         fits = 1 <= self.target <= self.components
         require(fits, "mixture.target", self.target, f"from 1 to mixture.components ({self.components})")
         if self.kind is MixtureKind.classic:

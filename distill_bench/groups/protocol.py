@@ -41,13 +41,14 @@ class Labels(Enum):
     soft = "soft"  # those of a teacher of the same architecture, trained on all images: KL divergence
 
 
-CLASS_CHANGES = (
-    "lr",
-    "weight_decay",
-    "batch_size",
-    "batch_factor",
-    "epochs_factor",
-)  # keys within by_classes
+CLASS_CHANGES = {
+    "lr": "> 0",
+    "weight_decay": ">= 0",
+    "batch_size": ">= 1",
+    "batch_factor": "> 0",
+    "epochs_factor": "> 0",
+}
+"""Keys within by_classes, and what is allowed."""
 
 
 @dataclass(kw_only=True)
@@ -98,20 +99,22 @@ class ProtocolConfig(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("nets", "full_steps", "full_nets", "readings"):
+        for key in ("full_steps", "readings"):
             require(getattr(self, key) >= 1, f"protocol.{key}", getattr(self, key), ">= 1")
+        for key in ("nets", "full_nets"):
+            require(1 <= getattr(self, key) <= 1000, f"protocol.{key}", getattr(self, key), "from 1 to 1000")
         for key in ("epoch_scale", "temperature"):
             require(getattr(self, key) > 0, f"protocol.{key}", getattr(self, key), "> 0")
         for key in ("epochs_by_ipc", "batch_by_ipc"):
             table = getattr(self, key)
             fits = all(ipc >= 1 and value >= 1 for ipc, value in table.items())
             require(fits, f"protocol.{key}", table, "a table of IPC and values, all >= 1")
-        for key in {key: None for changes in self.by_classes.values() for key in changes}:
-            if key not in CLASS_CHANGES:
-                raise UserError(f"protocol.by_classes.{key}: unknown key; {closest(key, CLASS_CHANGES)}")
         for name in self.initial:
             if not architecture(name, "protocol.initial").ours:
                 raise UserError(f"protocol.initial.{name}: unknown network; {closest(name, names())}")
+        for classes, changes in self.by_classes.items():
+            for key, value in changes.items():
+                _check_class_change(f"protocol.by_classes.{classes}.{key}", key, value)
 
     def full_data(self) -> ProtocolConfig:
         """How networks are trained on the whole training set: as `dc` trains, whatever else the protocol has.
@@ -143,3 +146,11 @@ class ProtocolConfig(Recipe):
         else."""
         recipe = self.full_data()
         return {key: getattr(recipe, key) for key in self.FULL_DATA}
+
+
+def _check_class_change(place: str, key: str, value: float) -> None:
+    if key not in CLASS_CHANGES:
+        raise UserError(f"{place}: unknown key; {closest(key, CLASS_CHANGES)}")
+    allowed = CLASS_CHANGES[key]
+    least = float(allowed.split()[1])
+    require(value > least if allowed[:2] == "> " else value >= least, place, value, allowed)

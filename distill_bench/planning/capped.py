@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from distill_bench.groups import ProfileConfig
-from distill_bench.planning.typed import typed
+from distill_bench.planning.typed import resolved, typed
 
 __all__ = ["capped_nodes", "method_node"]
 
@@ -23,7 +23,7 @@ def capped_nodes(
     """
     profile = typed(ProfileConfig, config.profile, "profile")
     method, bounds = method_node(config)
-    nodes = {"method": method, **{name: _plain(config[name]) for name in names}}
+    nodes = {"method": method, **{name: resolved(config[name], name) for name in names}}
     caps = {**profile.caps, "method": bounds.get(profile.name, {})}
     caps["teacher"] = {**caps.get("student", {}), **caps.get("teacher", {})}  # a teacher is such a network
     return {name: _capped(node, caps.get(name, {}), name, by_hand) for name, node in nodes.items()}
@@ -31,14 +31,8 @@ def capped_nodes(
 
 def method_node(config: DictConfig) -> tuple[dict[str, Any], Mapping[str, Mapping[str, float]]]:
     """The method's own fields, and its bounds by profile."""
-    node = _plain(config.method)
+    node = resolved(config.method, "method")
     return node, node.pop("profiles", None) or {}
-
-
-def _plain(node: DictConfig) -> dict[str, Any]:
-    content = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
 
 
 def _capped(

@@ -11,8 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill_bench.catalogue import borrowed_options, conf_dir
+from distill_bench.catalogue import borrowed_options, conf_dir, group_options
 from distill_bench.groups import GROUPS
+from distill_bench.overrides import sizes
 
 __all__ = ["Composition", "compose", "given_values", "register_options"]
 
@@ -46,7 +47,7 @@ def _composed(words: tuple[str, ...]) -> Composition:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    register_options()
+    register_options(words)
     running = GlobalHydra.instance().is_initialized()
     folder = str(conf_dir())
     with nullcontext() if running else initialize_config_dir(version_base="1.3", config_dir=folder):
@@ -56,10 +57,19 @@ def _composed(words: tuple[str, ...]) -> Composition:
     return Composition(plain, choices, words)
 
 
+def register_options(words: Sequence[str]) -> None:
+    """Tell Hydra of the options that have no file of their own: those of `catalogue.borrowed_options`, and
+    the numbers of images per class that the words choose."""
+    from hydra.core.config_store import ConfigStore
+
+    _register_borrowed()
+    for size in set(sizes(words)) - set(group_options("ipc")):
+        ConfigStore.instance().store(group="ipc", name=size, node={"images_per_class": int(size)})
+
+
 @cache
-def register_options() -> None:
-    """Tell Hydra of the options that have no file of their own (`catalogue.borrowed_options`), once a
-    process. It reads the files that they build on where one is chosen."""
+def _register_borrowed() -> None:
+    """Once a process. Hydra reads the files that they build on where one is chosen."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 
 from distill_bench.errors import require
@@ -27,8 +29,9 @@ class Options:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, ">= 0")
-        require(self.threads >= 0, "threads", self.threads, ">= 0")
+        cpus = os.cpu_count() or 1
+        allowed = f"from 1 to {cpus}, the CPUs of this machine, or 0 for torch's own choice"
+        require(0 <= self.threads <= cpus, "threads", self.threads, allowed)
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, ">= 0")
-        index = self.device.removeprefix("cuda:")
-        fits = self.device in ("auto", "cpu", "cuda") or (index != self.device and index.isdigit())
-        require(fits, "device", self.device, "auto, cpu, cuda or cuda:<index>")
+        fits = self.device in ("auto", "cpu", "cuda") or re.fullmatch(r"cuda:\d{1,3}", self.device)
+        require(bool(fits), "device", self.device, "auto, cpu, cuda or cuda:<index>")

@@ -20,7 +20,7 @@ from distill_bench.planning.capped import capped_nodes
 from distill_bench.planning.composition import Composition, compose
 from distill_bench.planning.given import GivenProduct, plan_given, refuse_other_images
 from distill_bench.planning.inputs import input_stamps
-from distill_bench.planning.typed import typed
+from distill_bench.planning.typed import resolved, typed
 from distill_bench.store import content_key
 
 __all__ = [
@@ -193,12 +193,13 @@ def typed_groups(
     groups = {name: typed(GROUPS[name], node, name) for name, node in nodes.items()}
     for key in by_hand:
         group, _, rest = key.partition(".")
-        field = rest.split(".")[0]
-        if group in groups and field in groups[group].unused():
-            option = composition.choices[group]
-            own = {item.name for item in fields(groups[group])} - {"name"}
-            used = ", ".join(sorted(own - groups[group].unused() - groups[group].NEUTRAL)) or "none"
-            raise UserError(f"{key}: not used by {group}={option}; it uses: {used}")
+        owner: Any = {"method": config, **groups}.get(group)
+        unused = owner.unused() if hasattr(owner, "unused") else ()
+        if rest.split(".")[0] in unused:
+            own = {item.name for item in fields(owner)} - {"name"} - {*unused, *getattr(owner, "NEUTRAL", ())}
+            used = ", ".join(sorted(own)) or "none"
+            chosen = f"{group}={composition.choices[group]}" + " so set" * (group == "method")
+            raise UserError(f"{key}: not used by {chosen}; it uses: {used}")
     return config, groups
 
 
@@ -237,7 +238,7 @@ def _plan_part(
     inherited = {g: asker.choices[g] for g in INHERITED if g not in not_asked}
     words = [f"method='{spec.method}'", *(f"{g}='{o}'" for g, o in {**inherited, **spec.options}.items())]
     spec_groups = {"ipc": {"images_per_class": asker.config.ipc.images_per_class}, **spec.groups}
-    words += _ipc_words(int(spec_groups["ipc"]["images_per_class"]))
+    words.append(f"ipc='{int(spec_groups['ipc']['images_per_class'])}'")
     default = default_composition(asker)
     own_generator = compose([f"method='{asker.choices['method']}'"]).choices["generator"]
     if asker.choices["generator"] != own_generator:
@@ -259,17 +260,11 @@ def _plan_part(
         raise UserError(f"{error} (in {key}, a product of method={spec.method})") from None
 
 
-def _ipc_words(size: int) -> list[str]:
-    """The option of this size, if there is one: a paper's cell goes by it."""
-    return [f"ipc='{size}'"] if str(size) in group_options("ipc") else ["cell=none"]
-
-
 def _differences(config: DictConfig, default: DictConfig, groups: Collection[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for name in groups:
-        values, defaults = OmegaConf.to_container(config[name], resolve=True), default[name]
-        assert isinstance(values, dict)
-        changes |= {f"{name}.{k!s}": v for k, v in values.items() if k not in defaults or defaults[k] != v}
+        values, defaults = resolved(config[name], name), default[name]
+        changes |= {f"{name}.{k}": v for k, v in values.items() if k not in defaults or defaults[k] != v}
     return changes
 
 

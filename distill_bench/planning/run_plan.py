@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from distill_bench.catalogue import task_module
-from distill_bench.errors import UserError, require
+from distill_bench.errors import UserError, closest, require
 from distill_bench.groups import GROUPS, TrackerConfig
 from distill_bench.overrides import without_places
 from distill_bench.planning.composition import Composition, compose, given_values
@@ -91,7 +91,8 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], words: Sequence[str
     by_hand = given_values(words)
     _refuse_names(by_hand)
     names = {field.name for field in fields(Options)}
-    options: Options = typed(Options, {key: config[key] for key in config if key in names}, "")
+    _refuse_unknown(config, names)
+    options: Options = typed(Options, OmegaConf.masked_copy(config, [*names]), "")
     product = plan_product(composition, by_hand, options.seed, Path(options.data_root))
     task = task_module(product.info.task)
     measured = measured_groups(task, product.groups)
@@ -161,6 +162,14 @@ def _refuse_names(by_hand: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{key}={value}: the name of an option cannot be set; choose one with {group}=..."
             )
+
+
+def _refuse_unknown(config: DictConfig, names: Collection[str]) -> None:
+    """A key of no group at the top level, as `+sede=1` leaves, has no effect."""
+    known = {*names, *GROUPS, "method", "hydra"}
+    for key in map(str, config):
+        if key not in known:
+            raise UserError(f"{key}: unknown key; {closest(key, known)}")
 
 
 def _if_any(made_with: list[str]) -> dict[str, Any]:

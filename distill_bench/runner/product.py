@@ -133,6 +133,7 @@ def whole_record(folder: Folder) -> dict[str, Any] | None:
             raise Damaged(f"{folder.record_file}: not the record of this product")
         load_tensors(folder.path / record["file"], digest=record["digest"])
         _ = [Measure(**measure) for measure in record["measures"]], record["data_fingerprint"]
+        _ = float(record["provenance"]["seconds"]), dict(record["artifacts"])
     except FileNotFoundError:
         raise Damaged(f"{folder.path}: its product is not there any more") from None
     except (KeyError, TypeError, ValueError):

@@ -132,6 +132,14 @@ class Config:
         require(self.cross_fit >= 1, "method.cross_fit", self.cross_fit, ">= 1")
         require(self.scorer_steps >= 1, "method.scorer_steps", self.scorer_steps, ">= 1")
 
+    def unused(self) -> frozenset[str]:
+        """The fields of other scorers."""
+        own = {
+            ScorerKind.trained: {"cross_fit", "scorer_steps"},
+            ScorerKind.resnet50: {"scorer_path", "restrict_softmax"},
+        }
+        return frozenset().union(*(names for kind, names in own.items() if kind is not self.scorer))
+
     def inputs(self) -> dict[str, str]:
         """The user's own file of weights, if there is one."""
         return {"scorer_path": self.scorer_path} if self.scorer_path else {}

@@ -1,4 +1,4 @@
-"""distill_bench: one runner, one contract and one set of measures for seventeen papers."""
+"""distill_bench: one runner, one contract and one set of measures for many papers."""
 
 from __future__ import annotations
 

@@ -1,20 +1,28 @@
 """The networks of this package by name, with their facts as data: what changes them, what they count, what
-they show on the way. Nothing heavy is imported here."""
+they show on the way. Nothing heavy is imported here.
+
+Those of the literature stand in a table. Any other is found by its file: `models/<name>.py` with the line
+`NETWORK = <its class>`, whose facts are read from the text.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from distill_bench.errors import UserError
 
-__all__ = ["ARCHITECTURES", "FIELDS", "Architecture", "Count", "architecture", "names"]
+__all__ = ["ARCHITECTURES", "FIELDS", "Architecture", "Count", "architecture", "names", "own_names"]
 
 FIELDS = frozenset({"width", "depth", "norm", "pooling"})
 """The fields of a network's config that change some networks and not others."""
+
+_MODELS = Path(__file__).resolve().parent / "models"
 
 FOREIGN = "timm"
 """The family of every name that is not of this package."""
@@ -34,7 +42,7 @@ class Architecture:
     channels."""
 
     name: str
-    family: str  # a key of `models.build.FAMILIES`, or `FOREIGN`
+    family: str  # a key of `models.build.FAMILIES`, the name of a file, or `FOREIGN`
     options: Mapping[str, Any] = field(default_factory=dict)  # what tells it from others of its family
     fields: frozenset[str] = frozenset()  # those of `FIELDS` that change it
     stacked: bool = True  # several networks train in one pass
@@ -108,14 +116,41 @@ def architecture(name: str, key: str = "student.name") -> Architecture:
 
     UserError at `key` for a wide residual network that there cannot be.
     """
-    return (
-        ARCHITECTURES.get(name) or _wide(name, key) or Architecture(name=name, family=FOREIGN, stacked=False)
-    )
+    known = ARCHITECTURES.get(name) or _by_file(name) or _wide(name, key)
+    return known or Architecture(name=name, family=FOREIGN, stacked=False)
 
 
 def names() -> list[str]:
     """What an error lists: every name, the pattern of the wide residual networks last."""
-    return [*ARCHITECTURES, "wrn_<depth>_<width>"]
+    return [*ARCHITECTURES, *own_names(), "wrn_<depth>_<width>"]
+
+
+def own_names() -> list[str]:
+    """The networks that are found by their files."""
+    return sorted(file.stem for file in _MODELS.glob("*.py") if _by_file(file.stem))
+
+
+def _by_file(name: str) -> Architecture | None:
+    """The facts of the class that `models/<name>.py` declares as `NETWORK`, if it does.
+
+    The arguments of its constructor that are `FIELDS` are the fields that change it. It has batch norm
+    whatever the field `norm` if it says ``batch_norm = True``.
+    """
+    file = _MODELS / f"{name}.py"
+    if not name.isidentifier() or not file.is_file():
+        return None
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    declared = {ast.unparse(node) for node in body if isinstance(node, ast.Assign)}
+    for node in body:
+        if isinstance(node, ast.ClassDef) and f"NETWORK = {node.name}" in declared:
+            texts = {ast.unparse(part) for part in node.body if isinstance(part, (ast.Assign, ast.AnnAssign))}
+            makers = (
+                part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"
+            )
+            arguments = {argument.arg for maker in makers for argument in maker.args.kwonlyargs}
+            batch_norm = any(text.startswith("batch_norm") and text.endswith("True") for text in texts)
+            return Architecture(name=name, family=name, fields=FIELDS & arguments, batch_norm=batch_norm)
+    return None
 
 
 def _wide(name: str, key: str) -> Architecture | None:

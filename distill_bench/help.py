@@ -22,7 +22,7 @@ writes the measures beside the paper's number.
   python run.py method=datadam dataset=cifar10 ipc=10             one run
   python run.py -m method=random,dm,datadam ipc=1,10 seed=0,1,2   a sweep: every combination
   python run.py method=datadam method.iterations=500              override any value
-  python run.py method=datadam --help                             a method's own settings
+  python run.py method=datadam --help                             an option's own settings
   python run.py experiment=datadam_table1 profile=fast            a paper's table
 
 A method's product lies in products/, what was measured of it in runs/. What is done is shown, not done again

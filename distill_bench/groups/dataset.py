@@ -72,4 +72,4 @@ class DatasetConfig(Group):
 
     def inputs(self) -> dict[str, str]:
         """The folder of the user's own images."""
-        return {"folder": self.folder} if self.source == "imagefolder" else {}
+        return {"folder": self.folder} if self.source == "imagefolder" and self.folder else {}

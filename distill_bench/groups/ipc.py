@@ -13,7 +13,7 @@ __all__ = ["IpcConfig"]
 
 @dataclass(kw_only=True)
 class IpcConfig(Group):
-    """synthetic images per class (any other number: ipc.images_per_class=7)."""
+    """synthetic images per class (any number)."""
 
     LABELLED: ClassVar[frozenset[str]] = frozenset({"images_per_class"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,7 +55,15 @@ def build(config: StudentConfig, *, channels: int, num_classes: int, resolution:
         if not facts.ours:
             return TimmNetwork(config.name, **shape)
         fields = {field: getattr(config, field) for field in facts.fields}
-        return FAMILIES[facts.family](**shape, **facts.options, **fields)
+        return _maker(facts.family)(**shape, **facts.options, **fields)
+
+
+def _maker(family: str) -> Callable[..., Network]:
+    """What makes a network of the family: of `FAMILIES`, or the class that the file of this name declares."""
+    if family in FAMILIES:
+        return FAMILIES[family]
+    network: Callable[..., Network] = import_module(f"distill_bench.models.{family}").NETWORK
+    return network
 
 
 def for_data(config: StudentConfig, data: ImageDataset) -> nn.Module:

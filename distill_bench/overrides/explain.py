@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ from distill_bench.errors import closest
 from distill_bench.overrides.keys import groups, keys_in, keys_of
 
 __all__ = ["explain", "unknown_key"]
+
+_CLOSE = 0.75  # how alike a misspelt name is, at least
 
 
 def explain(error: Exception, argv: Sequence[str] = ()) -> str:
@@ -39,10 +42,17 @@ def unknown_key(key: str, argv: Sequence[str]) -> str:
         return f"{key}: unknown key"
     if name in names:
         return f"{key}: not a setting of {_chosen(group, argv)}; those that have it: {_having(group, name)}"
-    fields = [f"{place}.{name}" for place in groups() if name in keys_in(place, argv)]
-    if fields and not group:
+    fields = [] if group or difflib.get_close_matches(name, names, 1, _CLOSE) else _fields_like(name, argv)
+    if fields:
         return f"{key}: unknown key; did you mean {' or '.join(fields)}?"
     return f"{key}: unknown key; {closest(name, names)}"
+
+
+def _fields_like(name: str, argv: Sequence[str]) -> list[str]:
+    """The fields of groups that have this name, or else the closest one."""
+    own = {place: keys_in(place, argv) for place in groups()}
+    close = difflib.get_close_matches(name, sorted(set[str]().union(*own.values())), 1, _CLOSE)
+    return [f"{place}.{close[0]}" for place in own if close and close[0] in own[place]]
 
 
 def _chosen(group: str, argv: Sequence[str]) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from distill_bench import catalogue
 from distill_bench.catalogue import group_options
 from distill_bench.errors import UserError
 from distill_bench.groups import Augmentation, Optimiser, ProtocolConfig, Recipe, RecipeConfig, Schedule
+from distill_bench.overrides.keys import keys_of
 from distill_bench.planning import compose, typed
 from distill_bench.planning.capped import capped_nodes
 from distill_bench.training.schedule import epochs_of, epochs_run, learning_rates, rate_of_step
@@ -131,6 +133,7 @@ def test_a_protocol_takes_its_training_from_a_recipe(name: str) -> None:
     recipe = compose([f"recipe={composed.choices['recipe@protocol']}"]).config.recipe
     names = {field.name for field in fields(Recipe)} - {"name"}
     assert set(recipe) == names | {"name"}
+    names -= keys_of(catalogue.conf_dir() / "protocol" / f"{name}.yaml")  # what it changes
     assert {key: composed.config.protocol[key] for key in names} == {key: recipe[key] for key in names}
 
 

@@ -19,7 +19,7 @@ WRONG = {
     "unknown data set": (["dataset=cifar01"], ["dataset=cifar01", "did you mean 'cifar10"]),
     "unknown option of another group": (["profile=fats"], ["profile=fats", "did you mean 'fast'"]),
     "one unknown option in a sweep": (["-m", "method=dm,datadm"], ["method=datadm", "did you mean"]),
-    "unknown ipc size": (["ipc=7"], ["ipc=7", "1, 2, 5, 10", "ipc.images_per_class=7"]),
+    "no ipc size": (["ipc=0"], ["ipc=0", "1 or more"]),
     "nothing chosen": (["method="], ["method=: nothing chosen", "datadam"]),
     "a sweep without -m": (["method=dm,random"], ["method=dm,random", "add -m"]),
     "unknown group": (["metod=dm"], ["metod", "did you mean 'method'"]),

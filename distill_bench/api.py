@@ -155,6 +155,8 @@ def carry_out(
                 say(f"run {plan.run_id}")
                 return runner.execute(plan, interrupt)
             say(f"already done: {plan.run_id} (force=true runs it anew)")
+            if runner.mirror_finished(plan, done):
+                say(f"mirrored: {Path(plan.options.runs_root) / plan.run_id / 'wandb'}")
             return done
 
         return plan, result() if processes.world() == 1 else runner.execute_together(plan, interrupt, result)

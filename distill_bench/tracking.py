@@ -65,6 +65,12 @@ class Tracker:
             file.write("".join(json.dumps(point) + "\n" for point in points))
         self.position += len(points)
 
+    def mirror_points(self) -> None:
+        """Mirror all points of the file, which was written before."""
+        for point in self.points() if self.mirror else ():
+            values = {name: value for name, value in point.items() if name not in ("phase", "step")}
+            self.mirror.log(point["phase"], point["step"], values)  # type: ignore[union-attr]
+
     def picture(self, name: str, path: Path) -> None:
         """Show a picture that lies in the run's folder."""
         if self.mirror:

@@ -37,6 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     from distill_bench.errors import UserError
     from distill_bench.reporting import write_report
 
+    if options.runs != runs and not options.runs.is_dir():
+        print(f"error: --runs={options.runs}: there is no such folder", file=sys.stderr)
+        raise SystemExit(2)
     try:
         out = write_report(options.runs, options.results, options.out, products_root=options.products)
     except (UserError, OSError) as error:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from distill_bench.memory import lacks_memory
 from tests.conftest import REPOSITORY
 
 PROGRAM = """
@@ -41,3 +42,15 @@ def page_faults(how: str) -> int:
 
 def test_freed_memory_is_used_again_without_page_faults() -> None:
     assert page_faults("kept") < 1000 < page_faults("given back")
+
+
+def test_what_says_that_memory_is_lacking_is_known() -> None:
+    import numpy as np
+    import torch
+
+    for allocate in (lambda: torch.empty(10**15), lambda: np.empty(10**15)):
+        with pytest.raises((RuntimeError, MemoryError)) as caught:
+            allocate()
+        assert lacks_memory(caught.value)
+    assert lacks_memory(torch.cuda.OutOfMemoryError())
+    assert not lacks_memory(RuntimeError("shapes do not fit")) and not lacks_memory(ValueError())

@@ -46,10 +46,16 @@ def records(folder: Path) -> list[Any]:
     return found
 
 
+@pytest.mark.parametrize("done", [False, True], ids=["as it runs", "done before"])
 def test_an_offline_run_holds_config_curves_summary_and_picture(
-    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, done: bool
 ) -> None:
-    assert command(*WORDS).returncode == 0  # in a process of its own: the mirror keeps state in its process
+    assert not done or command(*WORDS[:-1]).returncode == 0
+    said = command(*WORDS)  # in a process of its own: the mirror keeps state in its process
+    assert said.returncode == 0, said.stderr
+    assert ("\nmirrored: " in said.stdout) == done
+    if done:
+        assert "mirrored: " not in command(*WORDS).stdout  # it is there
     (file,) = (tmp_path / "runs").glob("*/result.json")
     result = json.loads(file.read_text())
     found = records(tmp_path / "runs" / result["run_id"])

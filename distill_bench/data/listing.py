@@ -15,7 +15,7 @@ from pathlib import Path
 from distill_bench.data.locate import Layout, Location
 from distill_bench.errors import UserError
 
-__all__ = ["FileList", "class_folders", "image_folders", "split_folders", "tiny_imagenet"]
+__all__ = ["FileList", "class_folders", "image_folders", "labelled_files", "split_folders", "tiny_imagenet"]
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 TEST_SHARE = 0.2  # of a folder of classes that has no test part of its own
@@ -129,6 +129,17 @@ def class_folders(root: Path) -> tuple[FileList, FileList, list[str]]:
         test.update(sorted(of_class, key=ranks.__getitem__)[: max(1, round(TEST_SHARE * len(of_class)))])
     train = [i for i in range(len(everything)) if i not in test]
     return everything.subset(train), everything.subset(sorted(test)), classes
+
+
+def labelled_files(root: Path, class_names: Sequence[str]) -> FileList:
+    """The image files in `root`/<class>/: of folders that are named as the classes, or in their order.
+
+    UserError for another number of folders.
+    """
+    folders = _subfolders(root)
+    if len(folders) != len(class_names):
+        raise UserError(f"{root}: has {len(folders)} class folders; want {len(class_names)}")
+    return _listed(root, root, list(class_names) if set(folders) == set(class_names) else folders)
 
 
 def tiny_imagenet(root: Path) -> tuple[FileList, FileList, list[str]]:

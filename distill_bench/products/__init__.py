@@ -5,8 +5,17 @@
 """
 
 from distill_bench.products.classifier import Classifier
+from distill_bench.products.external import external_images
 from distill_bench.products.files import load_product, save_product
 from distill_bench.products.reduced_mixtures import ReducedMixtures
 from distill_bench.products.synthetic_set import SyntheticSet, synthetic_set
 
-__all__ = ["Classifier", "ReducedMixtures", "SyntheticSet", "load_product", "save_product", "synthetic_set"]
+__all__ = [
+    "Classifier",
+    "ReducedMixtures",
+    "SyntheticSet",
+    "external_images",
+    "load_product",
+    "save_product",
+    "synthetic_set",
+]

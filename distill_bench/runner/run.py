@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,9 +25,9 @@ from distill_bench.runner.machine import Machine, data_stamp
 from distill_bench.runner.product import Stored, obtain, part_loader, whole_record
 from distill_bench.runner.reading import named
 from distill_bench.store import Folder, say
-from distill_bench.tracking import WandbMirror
+from distill_bench.tracking import Tracker, WandbMirror
 
-__all__ = ["execute", "finished"]
+__all__ = ["execute", "finished", "mirror_finished"]
 
 
 def finished(plan: Plan) -> dict[str, Any] | None:
@@ -91,8 +91,26 @@ def _measure(machine: Machine, plan: Plan, stored: Stored, folder: Folder) -> di
     result = _result(plan, stored, measures, outcome.artifacts, facts)
     folder.finish(result)
     context.tracker.show_pictures(folder.path, outcome.artifacts)
-    context.tracker.finish({_facet_name(m.name, m.facets): fmean(m.values) for m in measures})
+    context.tracker.finish(_summary(measures))
     return result
+
+
+def mirror_finished(plan: Plan, result: Mapping[str, Any]) -> bool:
+    """Mirror a run that was done before, with its product's curves and pictures, if it is to be and has not
+    been; whether it was."""
+    run, product = (
+        _run_folder(plan),
+        Folder(Path(plan.options.products_root), plan.product.product_id, RECORD),
+    )
+    if plan.tracker.mirror == "none" or (run.path / "wandb").exists():
+        return False
+    mirror = _mirror(plan, run)
+    for folder, artifacts in ((product, result["product"]["artifacts"]), (run, result["artifacts"])):
+        tracker = Tracker(folder.path / "metrics.jsonl", mirror)
+        tracker.mirror_points()
+        tracker.show_pictures(folder.path, artifacts)
+    tracker.finish(_summary(Measure(**measure) for measure in result["measures"]))
+    return True
 
 
 def _result(
@@ -182,6 +200,10 @@ def _shuffled(plan: Plan) -> bool:
     """Whether the seeds of a cell differ in their data on purpose, so that they are repeats all the same."""
     config = plan.product.groups.get("dataset")
     return config is not None and config.shuffled_labels
+
+
+def _summary(measures: Iterable[Measure]) -> dict[str, float]:
+    return {_facet_name(m.name, m.facets): fmean(m.values) for m in measures}
 
 
 def _facet_name(name: str, facets: Mapping[str, str]) -> str:

@@ -46,6 +46,7 @@ def test_every_command_can_be_planned(
     command: str, plan: Callable[..., Plan], run_cell: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     (tmp_path / "pets" / "cat").mkdir(parents=True)
+    (tmp_path / "set.pt").touch()
     place = {"generator.path=DIR": f"generator.path={tmp_path}"}
     for group, made_by in (
         ("teacher", ("method=ce", "student=mlp")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,7 @@ def test_whitening_is_fitted_on_the_training_images_and_once(folder: Path, tmp_p
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another number of classes": ({"num_classes": 4}, "dataset.num_classes=4: must be 3"),
     "a class that is not there": ({"classes": [0, 3]}, "from 0 to 2"),
+    "one class left": ({"classes": [1]}, "two classes or more"),
     "missing training images": ({"smallest_class": 5}, "class pear has 4 training images, not 5"),
 }
 
@@ -236,3 +238,16 @@ def test_digits_are_the_default_and_need_no_files(tmp_path: Path) -> None:
     dataset = loaded(DatasetConfig(), tmp_path)
     assert (len(dataset.train), len(dataset.test)) == (1200, 597)
     assert everything(dataset.train).shape == (1200, 1, 8, 8)
+
+
+def test_a_folder_of_one_class_is_refused(folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("pear", "plum"):
+            shutil.rmtree(folder / part / name)
+    with pytest.raises(UserError, match=r"^dataset=imagefolder: holds one class; a classifier needs two$"):
+        loaded(folder_config(folder), tmp_path)
+
+
+def test_without_a_folder_nothing_else_is_looked_through() -> None:
+    assert folder_config(Path()).inputs() == {"folder": "."}
+    assert not replace(folder_config(Path()), folder="").inputs()

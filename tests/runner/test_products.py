@@ -14,9 +14,12 @@ import distill_bench
 from distill_bench import catalogue
 from distill_bench.data.sources import IMAGENETTE
 from distill_bench.errors import UserError
+from distill_bench.files import Damaged
 from distill_bench.interrupt import Interrupt
 from distill_bench.planning import Plan
 from distill_bench.runner import execute, finished
+from distill_bench.runner.product import whole_record
+from distill_bench.store import Folder
 from tests.conftest import made_parts, make_plan
 
 WORDS = ("dataset=digits", "ipc=2", "profile=smoke", "protocol.epochs=1", "protocol.nets=1")
@@ -207,6 +210,20 @@ def test_a_damaged_record_is_named_and_made_anew(
     assert again["measures"] == result["measures"]
     assert record in capsys.readouterr().err
     assert finished(plan) == again
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"provenance": {}}, {"provenance": []}, {"artifacts": 3}, {"measures": [3]}, {"file": 5}],
+    ids=str,
+)
+def test_a_record_of_a_product_without_a_part_is_damaged(tmp_path: Path, change: dict[str, Any]) -> None:
+    plan = make_plan("method=random", *WORDS, roots=tmp_path)
+    execute(plan, Interrupt())
+    (file,) = tmp_path.glob("products/*/product.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(Damaged, match="not a whole record"):
+        whole_record(Folder(tmp_path / "products", plan.product.product_id, "product.json"))
 
 
 def test_a_forced_run_keeps_the_old_result_until_the_new_is_there(

@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = [
     "Damaged",
+    "load_saved_by_torch",
     "load_tensors",
     "move",
     "read_header",
@@ -169,6 +170,20 @@ def read_header(path: Path) -> dict[str, Any]:
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:_REASON]
         raise Damaged(f"{path}: not a whole file of this program ({reason})") from error
+
+
+def load_saved_by_torch(path: Path) -> Any:
+    """What torch saved to `path`, on the CPU; tensors and plain values alone, and nothing is executed.
+
+    Raises `Damaged`, one line, for anything else.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # its reader fails on foreign bytes in any way: KeyError, EOFError, ...
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:_REASON]
+        raise Damaged(f"{path}: not a file of tensors ({reason})") from None
 
 
 def _flatten(node: Any, name: str, tensors: dict[str, Any]) -> Any:

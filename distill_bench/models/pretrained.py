@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_bench.errors import UserError, closest
+from distill_bench.files import Damaged, load_saved_by_torch
 from distill_bench.models.foreign import TimmNetwork
 
 __all__ = [
@@ -130,20 +130,17 @@ def read_weights(path: str | Path, what: str, key: str) -> dict[str, Tensor]:
     if not file.is_file():
         raise UserError(f"{key}={path}: no such file")
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        return dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (
-        EOFError,
-        OSError,
-        RuntimeError,
-        SafetensorError,
-        TypeError,
-        UnpicklingError,
-        ValueError,
-    ) as error:
+        weights = load_file(file) if file.suffix == ".safetensors" else load_saved_by_torch(file)
+    except (Damaged, OSError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{key}={path}: no weights of {what} to read ({reason})") from None
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"{key}={path}: no weights of {what} to read (no mapping of names to tensors)")
+    named = _plain(weights)
+    for name, value in named.items():
+        if isinstance(value, Tensor) and not value.isfinite().all():
+            raise UserError(f"{key}={path}: no weights of {what}: {name} is not finite")
+    return named
 
 
 def torchvision_network(
@@ -212,7 +209,7 @@ def _of_timm(name: str, path: str, key: str) -> Pretrained:
 
     published: Any = timm.get_pretrained_cfg(name)
     full = f"timm/{name}" if "." in name or not published.tag else f"timm/{name}.{published.tag}"
-    weights = _plain(read_weights(path or _cached_by_timm(published, full, key), f"timm's {name}", key))
+    weights = read_weights(path or _cached_by_timm(published, full, key), f"timm's {name}", key)
     layers = published.classifier if isinstance(published.classifier, tuple) else (published.classifier,)
     count = _rows(weights, layers[0], published.num_classes)
     if count == 0:
@@ -249,7 +246,7 @@ def _of_torchvision(name: str, path: str, key: str) -> Pretrained:
     choices = get_model_weights(stem)
     published = choices[tag] if tag else choices.DEFAULT
     what = f"torchvision's {stem}"
-    weights = _plain(read_weights(path or _cached_by_torch(published, stem, key), what, key))
+    weights = read_weights(path or _cached_by_torch(published, stem, key), what, key)
     count = _rows(weights, _classifier(stem), IMAGENET)
     network = torchvision_network(stem, weights, num_classes=count, what=what, key=f"{key}={path or name}")
     wanted = published.transforms()

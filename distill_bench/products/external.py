@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from distill_bench.data.decode import Shape, decode_files
 from distill_bench.data.listing import labelled_files
 from distill_bench.errors import UserError, require
+from distill_bench.files import Damaged, load_saved_by_torch
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset
@@ -64,10 +64,9 @@ def _from_file(file: Path, classes: int) -> tuple[Tensor, Tensor]:
         if file.suffix == ".safetensors":
             content: Any = load_file(file)
         else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except (EOFError, OSError, RuntimeError, SafetensorError, UnpicklingError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise UserError(f"{KEY}={file}: cannot be read ({reason})") from None
+            content = load_saved_by_torch(file)
+    except (Damaged, OSError, SafetensorError) as error:
+        raise UserError(f"{KEY}={file}: cannot be read ({' '.join(str(error).split())})") from None
     images, labels = _pair(content)
     if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
         raise UserError(f"{KEY}={file}: no images there; want {FORMS}")

@@ -163,7 +163,15 @@ def test_a_wrong_file_is_one_line_that_says_why(tmp_path: Path, name: str) -> No
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     torch.save({"a": torch.nn.Linear(2, 2)}, tmp_path / "pickle.pth")
     saved(other, tmp_path / "other.pth", "pth")
+    (tmp_path / "empty.pth").touch()
+    (tmp_path / "words.pth").write_text("hello")  # which torch's reader takes for a program
+    torch.save([torch.zeros(3)], tmp_path / "list.pth")
+    torch.save({"a": torch.full((2,), torch.nan)}, tmp_path / "nan.pth")
     reasons = {
+        "empty.pth": f"no weights of .*{name} to read",
+        "words.pth": f"no weights of .*{name} to read",
+        "list.pth": f"no weights of .*{name} to read",
+        "nan.pth": f"no weights of .*{name}: a is not finite",
         "absent.pth": "no such file",
         "text.pth": f"no weights of .*{name} to read",
         "text.safetensors": f"no weights of .*{name} to read",

@@ -66,6 +66,9 @@ def load_dit(data: ImageDataset, config: GeneratorConfig, device: torch.device) 
         )
     transformer = _read(DiTTransformer2DModel, folder, "transformer")
     vae, scheduler = _read(AutoencoderKL, folder, "vae"), _read(DDPMScheduler, folder, "scheduler")
+    if vae.config.out_channels != data.channels:
+        own = f"images of {vae.config.out_channels} channels; dataset={data.name} has {data.channels}"
+        raise UserError(f"generator.path={folder}: its autoencoder makes {own}")
     one_label_drop(transformer)
     ids = _label_ids(transformer.config.num_embeds_ada_norm, data.class_names, folder)
     channels, side = transformer.config.in_channels, transformer.config.sample_size
@@ -125,7 +128,7 @@ def _label_ids(there: int, class_names: list[str], folder: Path) -> list[int]:
 def _read(kind: Any, folder: Path, part: str) -> Any:
     try:
         return kind.from_pretrained(folder, subfolder=part, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # a wrong value of a config is an error of any kind in the part's own code
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"generator.path={folder}/{part}: not whole, or of another kind ({reason})") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from distill_bench.catalogue import group_options
+from distill_bench.catalogue import group_options, method_files
 from distill_bench.errors import UserError, closest
 from distill_bench.overrides.explain import unknown_key
 from distill_bench.overrides.keys import all_keys, groups
@@ -67,6 +67,8 @@ def _check_option(group: str, choice: str) -> None:
         if not re.fullmatch(r"[1-9]\d*", choice):
             raise UserError(f"ipc={choice}: must be a number of images per class, 1 or more")
     elif choice not in (options := group_options(group)):
+        if group == "method" and choice in method_files():
+            raise UserError(f"method={choice}: has no conf/method/{choice}.yaml, which holds its settings")
         raise UserError(f"{group}={choice}: no such {group}; {closest(choice, options)}")
 
 

@@ -100,6 +100,11 @@ def test_a_directory_without_its_parts_or_with_other_classes_is_one_line(
         return str(caught.value)
 
     assert "has 12 classes, the data set 10" in refusal()
+    config = folder / "transformer" / "config.json"
+    whole = config.read_text()
+    config.write_text(whole.replace('"num_layers": 2', '"num_layers": "two"'))
+    assert "transformer: not whole" in refusal()
+    config.write_text(whole)
     weights = next((folder / "vae").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000])
     assert "vae: not whole" in refusal()
@@ -107,3 +112,5 @@ def test_a_directory_without_its_parts_or_with_other_classes_is_one_line(
     assert "no vae/ there" in refusal()
     shutil.rmtree(folder)
     assert "no transformer/, vae/, scheduler/ there" in refusal()
+    save_dit(folder, 10)
+    assert "its autoencoder makes images of 3 channels; dataset=digits has 1" in refusal()

@@ -67,6 +67,8 @@ BY_HYDRA = {
     "a sweep of a setting": (["seed=1,2"], "seed=1,2: several values are a sweep: add -m"),
     "a setting of another option": (["tracker.project=x"], "those that have it: tracker=wandb"),
     "two flags": (["-m", "--cfg", "job", "method=dm"], "Only one of --run, --multirun"),
+    "a value that stands for nothing": (["ipc.images_per_class=${nope}"], "ipc.images_per_class: Interpolat"),
+    "a value that is missing": (["method.iterations=???"], "method.iterations=???: must be given"),
     "no such launcher": (["hydra/launcher=nope"], "hydra/launcher/nope"),
 }
 
@@ -135,6 +137,12 @@ def test_flags_may_stand_anywhere() -> None:
     assert flags == ["-m", "--cfg", "job", "--info"]
     assert words == ["dataset=digits", "method=dm", "ipc=1", "seed=0"]
     assert split_flags(["--info", "defaults", "--cfg=job"]) == (["--info", "defaults", "--cfg=job"], [])
+
+
+def test_a_method_without_its_yaml_is_told_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill_bench.overrides.check.method_files", lambda: {"mine": "a.module"})
+    with pytest.raises(UserError, match=r"^method=mine: has no conf/method/mine.yaml"):
+        check_choices(["method=mine"])
 
 
 def test_blanks_around_a_word_do_not_count() -> None:

@@ -87,13 +87,13 @@ def _job(config: Any) -> None:
     from hydra.types import RunMode
 
     from distill_bench.api import carry_out
-    from distill_bench.sweeps import record
+    from distill_bench.sweeps import record, words_in
 
     hydra_config = HydraConfig.get()
     sweep = hydra_config.mode == RunMode.MULTIRUN
     if sweep and processes.several():
         _stop("error: several processes train the network of one run: leave out -m and experiment=", 2)
-    given = list(hydra_config.overrides.task)
+    given = words_in(hydra_config)
     outcome = Path(hydra_config.sweep.dir) / str(hydra_config.job.num) / "outcome.json" if sweep else None
     try:
         _, result = carry_out(config, hydra_config.runtime.choices, given, _print)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from omegaconf import OmegaConf
 
 from distill_bench.errors import UserError
 from distill_bench.files import write_json
 from distill_bench.overrides import without_places
 
-__all__ = ["SweepEnd", "command_of", "outcomes", "record"]
+__all__ = ["SweepEnd", "command_of", "outcomes", "record", "words_in"]
 
 
 def record(path: Path, overrides: list[str], status: str, **content: str) -> None:
@@ -56,6 +57,13 @@ def command_of(overrides: Sequence[str]) -> str:
     return " ".join(["python run.py", *sweep, *map(shlex.quote, without_places(words))])
 
 
+def words_in(hydra_config: Any) -> list[str]:
+    """The words that were given, as they were: `${...}` in them stands for a value of the run's config."""
+    words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+    assert isinstance(words, list)
+    return [str(word) for word in words]
+
+
 def _guarded(act: Callable[..., int], *given: Any) -> int:
     """The exit code of `act`; an error is one line, and code 2 if it is the user's to mend, else 1."""
     try:
@@ -77,7 +85,7 @@ def _show_table(config: Any, sweep: Path) -> int:
         Path(config.runs_root),
         Path(config.results_root),
         str(config.get("experiment_name") or ""),
-        command=command_of(config.hydra.overrides.task),
+        command=command_of(words_in(config.hydra)),
         products_root=Path(products) if products else None,
     )
     return 0

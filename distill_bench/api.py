@@ -88,7 +88,7 @@ def run(*words: str) -> Result:
     The same plan, folders and checks as on the command line: what is done is read and not done again, what
     was stopped goes on from its last checkpoint. One run alone: several values or an experiment are a sweep,
     for the command line. Raises `distill_bench.errors.UserError`, one line, for wrong input, and
-    KeyboardInterrupt when it is stopped, after its state is saved.
+    KeyboardInterrupt when it is stopped, by hand or by its `time_limit`, after its state is saved.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -136,7 +136,7 @@ def carry_out(
     In a process that only helps another one (see `processes`) there is no result.
 
     `config`, `choices` and `words` are as `plan_run` takes them; `say` is told what happens. Raises UserError
-    for wrong input, before data are loaded, and `Interrupted` when asked to stop.
+    for wrong input, before data are loaded, and `Interrupted` when asked to stop or at its time limit.
     """
     plan = plan_run(config, choices, words)
     if "dataset" in plan.product.groups:
@@ -147,11 +147,12 @@ def carry_out(
     from distill_bench import runner
 
     processes.start(plan.options.device)
-    with Interrupt().listening() as interrupt:
+    with Interrupt(plan.options.limit).listening() as interrupt:
 
         def result() -> dict[str, Any]:
             done = runner.finished(plan)
             if done is None:
+                interrupt.check("its beginning")
                 say(f"run {plan.run_id}")
                 return runner.execute(plan, interrupt)
             say(f"already done: {plan.run_id} (force=true runs it anew)")

@@ -1,6 +1,7 @@
 """The entry point: command line -> Hydra -> plan -> run.
 
-Exit codes: 0 done (or already done), 1 a run failed, 2 wrong input, 130 interrupted.
+Exit codes: 0 done (or already done, or stopped by `time_limit`), 1 a run failed, 2 wrong input, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ deferred.install()
 
 from distill_bench.catalogue import conf_dir  # noqa: E402 (heavy packages must be deferred first)
 from distill_bench.errors import UserError  # noqa: E402
-from distill_bench.interrupt import Interrupted  # noqa: E402
+from distill_bench.interrupt import Interrupted, begin_command  # noqa: E402
 from distill_bench.memory import lacks_memory  # noqa: E402
 
 __all__ = ["main"]
@@ -27,6 +28,7 @@ __all__ = ["main"]
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line `argv` (this process's own, if None); leaves through `SystemExit` on any error."""
+    begin_command()
     _forgive_outputs()
     try:
         words = _checked(sys.argv[1:] if argv is None else argv)
@@ -98,7 +100,8 @@ def _job(config: Any) -> None:
     try:
         _, result = carry_out(config, hydra_config.runtime.choices, given, _print)
     except Interrupted as stopped:
-        _stop(f"stopped at {stopped}; its state is saved: the same command goes on from there", 130)
+        how, code = (f" by time_limit={config.time_limit}", 0) if stopped.at_limit else ("", 130)
+        _stop(f"stopped at {stopped}{how}; its state is saved: the same command goes on from there", code)
     except UserError as error:
         if outcome is None:
             _stop(f"error: {error}", 2)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill_bench import seeding
 from distill_bench.errors import UserError
-from distill_bench.interrupt import Interrupt, Interrupted
+from distill_bench.interrupt import Interrupt
 from distill_bench.progress import progress_bar
 from distill_bench.store import Cache, Checkpoints
 from distill_bench.tracking import Tracker
@@ -56,8 +56,8 @@ class Run:
         `state` is everything that the loop changes: tensors (changed in place), objects with `state_dict` and
         `load_state_dict`, or plain values. If this run was stopped inside the loop, the state is put back and
         the count goes on from there, and so do the curves. The state is saved between steps every
-        `checkpoint_seconds`, when Ctrl-C asks to stop (then `Interrupted` is raised), and at the end.
-        Randomness inside must follow from the step. No two loops of one run share a name.
+        `checkpoint_seconds`, when Ctrl-C or the time limit asks to stop (then `Interrupted` is raised), and
+        at the end. Randomness inside must follow from the step. No two loops of one run share a name.
         """
         start = self._restored(name, state)
         if 0 < start < total:
@@ -67,9 +67,9 @@ class Run:
         last = time.monotonic()
         with progress_bar(name, total, start) as bar:
             for step in range(start, total):
-                if self.interrupt.requested:
+                if self.interrupt.requested or self.interrupt.at_limit:
                     self._save(name, step, state)
-                    raise Interrupted(f"{name} {step}/{total}")
+                    self.interrupt.check(f"{name} {step}/{total}")
                 if time.monotonic() - last >= self.checkpoint_seconds:
                     self._save(name, step, state)
                     last = time.monotonic()

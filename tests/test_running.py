@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from distill_bench.errors import UserError
 from distill_bench.interrupt import Interrupt, Interrupted
+from distill_bench.planning import Options
 from distill_bench.running import Run
 from distill_bench.seeding import generator
 from distill_bench.store import Cache, Checkpoints
@@ -66,6 +68,27 @@ def test_a_loop_that_was_interrupted_resumes_to_the_same_bits_and_curves(tmp_pat
     assert torch.equal(whole["weights"], resumed["weights"])
     assert resumed["count"] == 20
     assert resumed_run.tracker.path.read_bytes() == whole_run.tracker.path.read_bytes()
+
+
+def test_a_time_limit_stops_a_loop_at_a_checkpoint_from_which_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = walk(make_run(tmp_path / "whole"))
+    limited, clock = make_run(tmp_path / "parts"), iter([100.0, *[101.0] * 8, *[103.0] * 100])
+    monkeypatch.setattr("distill_bench.interrupt.time", SimpleNamespace(time=lambda: next(clock)))
+    limited.interrupt = Interrupt(limit=2)
+    with pytest.raises(Interrupted, match="walk 8/20") as stopped:
+        walk(limited)
+    assert stopped.value.at_limit
+    monkeypatch.undo()
+    assert torch.equal(walk(make_run(tmp_path / "parts"))["weights"], whole["weights"])
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"), [("", math.inf), ("90", 90), ("45s", 45), ("9m", 540), ("1.5h", 5400), ("0", 0)]
+)
+def test_a_time_limit_is_seconds_or_a_number_with_a_unit(words: str, seconds: float) -> None:
+    assert Options(time_limit=words).limit == seconds
 
 
 def test_points_that_a_killed_process_wrote_behind_its_checkpoint_are_dropped(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def without_places(words: Sequence[str]) -> list[str]:
         "results_root=",
         "force=",
         "threads=",
+        "time_limit=",
         "hydra",
     )
     return [word for word in words if not word.startswith(places)]

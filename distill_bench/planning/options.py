@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from distill_bench.errors import require
 
 __all__ = ["Options"]
+
+_LIMIT = r"((?P<count>[0-9]+([.][0-9]+)?)(?P<unit>[smh]?))?"
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(kw_only=True)
@@ -24,6 +28,7 @@ class Options:
     cache_root: str = "cache"
     results_root: str = "results"
     checkpoint_seconds: float = 30.0
+    time_limit: str = ""
     threads: int = 0
     experiment_name: str = ""
 
@@ -35,3 +40,12 @@ class Options:
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, ">= 0")
         fits = self.device in ("auto", "cpu", "cuda") or re.fullmatch(r"cuda:\d{1,3}", self.device)
         require(bool(fits), "device", self.device, "auto, cpu, cuda or cuda:<index>")
+        written = re.fullmatch(_LIMIT, self.time_limit)
+        require(bool(written), "time_limit", self.time_limit, "a number, with s, m or h: 90, 9m, 1.5h")
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which a command stops at a checkpoint; infinite without a `time_limit`."""
+        written = re.fullmatch(_LIMIT, self.time_limit)
+        assert written
+        return float(written["count"]) * _SECONDS[written["unit"]] if written["count"] else math.inf

@@ -34,7 +34,7 @@ __all__ = [
     "world",
 ]
 
-ENDED, STOPPED = -1, -2  # what process 0 says in place of a step
+ENDED, STOPPED, AT_LIMIT = -1, -2, -3  # what process 0 says in place of a step
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def _led(steps: Iterator[int], state: dict[str, Any]) -> Iterator[int]:
                 _from_writer(state)
                 given = True
             yield step
-    except BaseException:
+    except BaseException as error:
         with suppress(RuntimeError):  # of processes that are gone
-            tell(STOPPED)
+            tell(AT_LIMIT if isinstance(error, Interrupted) and error.at_limit else STOPPED)
         raise
     tell(ENDED)
     if not given:
@@ -107,8 +107,8 @@ def _followed(state: dict[str, Any]) -> Iterator[int]:
             _from_writer(state)
             given = True
         yield step
-    if step == STOPPED:
-        raise Interrupted("process 0 stopped")
+    if step != ENDED:
+        raise Interrupted("process 0 stopped", at_limit=step == AT_LIMIT)
     if not given:
         _from_writer(state)
 

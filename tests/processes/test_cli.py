@@ -34,6 +34,7 @@ WRONG = {
     ),
     "unused group": (["method=oggmr", "ipc=10"], ["method=oggmr does not use ipc", "mixture"]),
     "unused group's field": (["method=oggmr", "dataset.zca=true"], ["does not use dataset"]),
+    "bad time limit": (["time_limit=9 minutes"], ["time_limit=9 minutes", "90, 9m, 1.5h"]),
     "bad device": (["device=gpu"], ["device=gpu", "auto, cpu, cuda"]),
     "absent data": (
         ["dataset=imagefolder", "dataset.folder=no/such/folder"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -86,6 +87,20 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(
     assert process.returncode == 0
     assert "distil: going on from step" in said
     assert contents(tmp_path) == uninterrupted
+
+
+def test_a_time_limit_is_no_failure_and_the_same_command_goes_on(
+    tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = ["method=random", "profile=smoke", "dataset=digits", "ipc=1", "protocol.epochs=1"]
+    stopped = command(*words, "time_limit=0s")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "time_limit=0s" in stopped.stderr
+    assert "the same command goes on" in stopped.stderr
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    assert command(*words, "time_limit=1h").returncode == 0
+    (result,) = tmp_path.glob("runs/*/result.json")
+    assert "time_limit" not in json.loads(result.read_text())["provenance"]["command"]
 
 
 def test_a_finished_run_is_shown_and_not_run_again(

@@ -2,8 +2,9 @@
 
 The reference is written as the published code is: a Python loop over classes for sampling, augmentation and
 both gradients, the distance layer by layer and class by class, and a backward pass that also reaches the
-network's weights. For the check both get the same weights and real images and no augmentation; the gradients
-of every class and that of the synthetic images must then be equal.
+network's weights. It runs in a process of its own, as that of `matching_step`. For the check both get the
+same weights and real images and no augmentation; the gradients of every class and that of the synthetic
+images must then be equal.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from distill_bench.groups import StudentConfig
 from distill_bench.matching.gradients import ClassNetworks, class_gradients, image_gradient
 from distill_bench.seeding import generator
 from scripts.benchmarks.matching_step import PER_CLASS, STRATEGY, K, PlainConvNet, plain_augment
-from scripts.timing import median_seconds
+from scripts.timing import Apart, compared
 
 Gradients = list[Tensor]
 
@@ -151,15 +152,18 @@ def run() -> list[dict[str, Any]]:
     return [_row(*size, device) for size in sizes]
 
 
+def reference_alone(
+    ipc: int, batch_real: int, width: int, strategy: str, device: torch.device
+) -> Callable[[], object]:
+    """The reference's step."""
+    return _steps(ipc, batch_real, width, strategy, device)[1]
+
+
 def _row(name: str, ipc: int, batch_real: int, width: int, device: torch.device) -> dict[str, Any]:
-    ours, reference, equal = _steps(ipc, batch_real, width, STRATEGY if name == "dsa" else "", device)
-    repeats = 30 if device.type != "cpu" else 2 if width == 128 else 5
-    seconds, plain = median_seconds([ours, reference], repeats=repeats, warmup=1)
+    size = (ipc, batch_real, width, STRATEGY if name == "dsa" else "", device)
+    ours, kept, equal = _steps(*size)
+    repeats = 30 if device.type != "cpu" else 3 if width == 128 else 7
+    with Apart(reference_alone, *size) as reference:
+        timed = compared(ours, reference, kept, repeats=repeats)
     label = f"{name} step, ipc {ipc}, {batch_real} real a class, width {width}"
-    return {
-        "name": label,
-        "ours_seconds": seconds,
-        "reference_seconds": plain,
-        "ratio": plain / seconds,
-        "equal": equal,
-    }
+    return {"name": label, **timed, "equal": equal}

@@ -8,7 +8,7 @@ READY := $(VENV)/.distill_bench
 PROFILE ?= paper
 ARGS ?=
 
-.PHONY: help demo test test-slow lint format report clean constraints
+.PHONY: help demo test test-slow lint format report campaign clean constraints
 
 help: ## list what can be made
 	@grep -hE '^[a-z][a-z0-9-]*%?:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ methods: $(READY) ## the page of all methods, from their own files and the table
 
 benchmark: $(READY) ## speed and memory against the plain formulations, into results/benchmarks
 	$(BIN)/python scripts/benchmark.py $(ARGS)
+
+campaign: $(READY) ## what a GPU should measure first, e.g. ARGS="--time-limit 30m"; into campaign/
+	$(BIN)/python scripts/campaign.py $(ARGS)
 
 test: $(READY) ## the default tests, on all cores: six to eleven minutes on two
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu" $(ARGS)

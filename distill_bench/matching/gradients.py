@@ -118,6 +118,7 @@ class ClassNetworks:
     """
 
     def __init__(self, net: nn.Module, num_classes: int, per_class: int) -> None:
+        models.differentiate_twice(net)
         self.net = net
         limit = self._limit(net, per_class)
         parts = math.ceil(num_classes / min(num_classes, limit))
@@ -139,6 +140,7 @@ class ClassNetworks:
     def _module(self, size: int) -> nn.Module:
         if size not in self._modules:
             copies = self.net.times(size)  # type: ignore[operator]
+            models.differentiate_twice(copies)
             self._modules[size] = copies.to(next(self.net.parameters()))
         return self._modules[size]
 

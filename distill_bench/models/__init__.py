@@ -6,6 +6,7 @@ from distill_bench.models.convnet import ConvNet, depth_for
 from distill_bench.models.flat import flat_parameter
 from distill_bench.models.foreign import TimmNetwork
 from distill_bench.models.initial import Randomiser, flatten_parameters, reinitialise
+from distill_bench.models.instance_norm import InstanceNorm, differentiate_twice
 from distill_bench.models.mlp import Mlp
 from distill_bench.models.network import Features, Network
 from distill_bench.models.pretrained import Pretrained, View, load_pretrained, pretrained_network
@@ -20,6 +21,7 @@ __all__ = [
     "CifarResNet",
     "ConvNet",
     "Features",
+    "InstanceNorm",
     "Mlp",
     "Network",
     "Pretrained",
@@ -31,6 +33,7 @@ __all__ = [
     "WideResNet",
     "build",
     "depth_for",
+    "differentiate_twice",
     "flat_parameter",
     "flatten_parameters",
     "for_data",

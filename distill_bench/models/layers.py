@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_bench.groups import Norm, Pooling
+from distill_bench.models.instance_norm import InstanceNorm
 
 __all__ = [
     "Convolution",
@@ -115,7 +116,7 @@ def normalisation(norm: Norm, channels: int, size: int, copies: int) -> nn.Modul
     Instance norm is group norm with one channel a group, with affine parameters, as the field's code has it.
     """
     if norm is Norm.instance:
-        return nn.GroupNorm(copies * channels, copies * channels)
+        return InstanceNorm(copies * channels)
     if norm is Norm.group:
         return nn.GroupNorm(copies * GROUPS, copies * channels)
     if norm is Norm.batch:

@@ -4,6 +4,7 @@ experts."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,6 +74,11 @@ def unroll(step: Any, steps: int, norm: Norm = Norm.instance) -> tuple[Tensor, T
 def test_a_step_that_keeps_no_graph_has_the_same_gradients(steps: int, norm: Norm) -> None:
     for mine, theirs in zip(unroll(student_step, steps, norm), unroll(plain_step, steps, norm), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-12)
+
+
+def test_kept_graphs_give_the_same_bits() -> None:
+    for again, kept in zip(unroll(student_step, 3), unroll(partial(student_step, keep=True), 3), strict=True):
+        assert torch.equal(again, kept)
 
 
 def test_images_in_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ INFO = MethodInfo(
     summary="matches gradients class by class along the training of random networks",
     uses=("dataset", "ipc", "student"),
     uses_when={"protocol": starts_from_coreset},
+    revision=2,  # second derivatives of instance norm in closed form: other bits, by rounding
 )
 
 

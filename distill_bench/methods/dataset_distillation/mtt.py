@@ -76,6 +76,7 @@ INFO = MethodInfo(
     summary="matches where training leads the weights of networks trained on real images",
     uses=("dataset", "ipc", "student"),
     uses_when={"protocol": starts_from_coreset},
+    revision=2,  # second derivatives of instance norm in closed form: other bits, by rounding
 )
 
 

@@ -108,9 +108,10 @@ def _plan(entry: Entry, more: Sequence[str]) -> Plan | None:
 
 def _carry_out(more: Sequence[str], end: float, out: Path) -> int:
     """Entry after entry; each outcome is written down at once."""
-    outcomes = campaign_folder.read_outcomes(out)
+    outcomes, own = campaign_folder.read_outcomes(out), []
     for number, entry in enumerate(CAMPAIGN):
         name = " ".join([entry.words, *more] if entry.program == "run.py" else [entry.program, entry.words])
+        own.append(name)
         before = outcomes.get(name, Outcome(name=name, table=entry.table))
         left = end - time.monotonic()
         try:
@@ -125,8 +126,8 @@ def _carry_out(more: Sequence[str], end: float, out: Path) -> int:
             print("stopped; the same command goes on", file=sys.stderr)
             return 130
         campaign_folder.write_outcomes(out, outcomes)
-    print(campaign_folder.summary(out, outcomes.values()))
-    return 1 if any(outcome.state == "failed" for outcome in outcomes.values()) else 0
+    print(campaign_folder.summary(out, [outcomes[name] for name in own]))
+    return 1 if any(outcomes[name].state == "failed" for name in own) else 0
 
 
 def _outcome(entry: Entry, more: Sequence[str], before: Outcome, left: float, log: Path) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from statistics import median
@@ -39,7 +40,8 @@ class Apart:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pipe.send(False)
+        with suppress(OSError):  # of a process that is gone
+            self._pipe.send(False)
         self._process.join()
 
 

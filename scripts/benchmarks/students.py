@@ -4,7 +4,7 @@ The plain way is that of the published codes: one network after another, a fresh
 over the tensor; augmentation with one affine matrix an image from a Python list, and whole int64 index
 tensors for crop and cutout; the loss and the number of right answers read after every batch. `equal`: from
 the same weights and without augmentation (the batch is the whole set, so its order does not matter), both end
-at the same logits.
+at the same logits. It runs in a process of its own, as that of `matching_step`.
 
 The 32-pixel images are class patterns with noise, since only their size matters here; the 8-pixel ones are
 real digits. Shares of a step's time, measured on its own: `augmentation_share`, `model_share` (forward and
@@ -35,7 +35,7 @@ from distill_bench.planning import compose, typed
 from distill_bench.seeding import generator
 from distill_bench.training.batches import Batches
 from distill_bench.training.batching import images_per_pass, networks_together
-from scripts.timing import median_seconds
+from scripts.timing import Apart, median_seconds
 
 SEEDS = [1, 2, 3, 4, 5]
 K, IPC = 10, 10
@@ -300,15 +300,21 @@ def on(device: torch.device, images: Tensor, labels: Tensor) -> tuple[Tensor, Te
     return images.to(device), labels.to(device)
 
 
+def reference_alone(number: int, device: torch.device) -> Callable[[], object]:
+    """The plain way for a case."""
+    return partial(plain_students, cases(device)[number])
+
+
 def run() -> list[dict[str, Any]]:
     """Rows for every case and way of batching; `chosen` marks the way that `auto` takes on this device."""
     device, rows = choose_device("auto"), []
-    for case in cases(device):
+    for number, case in enumerate(cases(device)):
         ways = [Batching.sequential, Batching.stacked]
         functions: list[Callable[[], object]] = [partial(our_students, case, way) for way in ways]
-        *ours, reference = median_seconds(
-            [*functions, partial(plain_students, case)], repeats=2 if case.width == 128 else 3, warmup=0
-        )
+        with Apart(reference_alone, number, device) as apart:
+            *ours, reference, kept = median_seconds(
+                [*functions, apart, partial(plain_students, case)], repeats=2 if case.width == 128 else 3
+            )
         equal, parts = same_logits(case), shares(case)
         together = networks_together(case.build(), Batching.auto, len(SEEDS), K * IPC, device)
         for way, seconds in zip(ways, ours, strict=True):
@@ -319,6 +325,8 @@ def run() -> list[dict[str, Any]]:
                     "ours_seconds": seconds,
                     "reference_seconds": reference,
                     "ratio": reference / seconds,
+                    "reference_kept_seconds": kept,
+                    "ratio_to_kept": kept / seconds,
                     "equal": equal[way],
                     "chosen": (together > 1) == (way is Batching.stacked),
                     **parts,

@@ -40,13 +40,12 @@ def _steps(
 ) -> tuple[Callable[[], tuple[Tensor, Tensor]], Callable[[], tuple[Tensor, Tensor]]]:
     """(our iteration, the reference's): gradients for the images and for the rate."""
     draws, choices = generator(0, "benchmark", device=device), generator(0, "choices")
-    net = (
-        models.build(StudentConfig(width=width), channels=3, num_classes=K, resolution=32).to(device).train()
-    )
-    plain = FlatNetwork(models.build(StudentConfig(width=width), channels=3, num_classes=K, resolution=32))
-    plain.net.to(device).train()
-    models.differentiate_twice(net)
-    network, start = FlatNetwork(net), FlatNetwork(net).theta()
+    net = models.build(StudentConfig(width=width), channels=3, num_classes=K, resolution=32).to(device)
+    plain = PlainClassifier(width).to(device)
+    for parameter, source in zip(plain.parameters(), net.parameters(), strict=True):
+        parameter.data.copy_(source.data)
+    network = FlatNetwork(net)
+    start = network.theta()
     target = start + 0.01 * torch.randn(start.shape, generator=draws, device=device)
     images = torch.randn(count, 3, 32, 32, generator=draws, device=device).requires_grad_()
     labels = torch.arange(count, device=device) % K
@@ -114,5 +113,5 @@ def _row(width: int, count: int, steps: int, keep: bool, device: torch.device) -
 def run() -> list[dict[str, Any]]:
     """At the paper's width and at that of `profile=fast`."""
     device = choose_device("auto")
-    sizes = [(128, 50, 3, True), (128, 50, 3, False), (32, 100, 5, True), (32, 100, 5, False)]
+    sizes = [(128, 30, 2, True), (128, 30, 2, False), (32, 100, 3, True), (32, 100, 3, False)]
     return [_row(*size, device) for size in sizes]

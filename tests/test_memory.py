@@ -7,14 +7,22 @@ import sys
 
 import pytest
 
+from distill_bench.interrupt import Interrupt
 from distill_bench.memory import lacks_memory
+from distill_bench.planning import Options
+from distill_bench.runner import Machine
 from tests.conftest import REPOSITORY
 
 PROGRAM = """
-import resource, sys
-from distill_bench.memory import keep_freed_memory
+import ctypes, resource, sys
+from types import SimpleNamespace
+from distill_bench import memory
 
-if sys.argv[1] == "kept" and not keep_freed_memory():
+if sys.argv[1] == "kept by an older library":
+    real = ctypes.CDLL(None).mallopt
+    older = SimpleNamespace(mallopt=lambda what, value: what != memory.MMAP_THRESHOLD and real(what, value))
+    memory.ctypes = SimpleNamespace(CDLL=lambda _: older)
+if sys.argv[1].startswith("kept") and not memory.keep_freed_memory():
     sys.exit(3)
 
 def use():
@@ -42,6 +50,14 @@ def page_faults(how: str) -> int:
 
 def test_freed_memory_is_used_again_without_page_faults() -> None:
     assert page_faults("kept") < 1000 < page_faults("given back")
+    assert page_faults("kept by an older library") < 1000
+
+
+def test_a_run_keeps_it_however_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr("distill_bench.device.keep_freed_memory", lambda: told.append(True))
+    Machine.of(Options(device="cpu"), Interrupt())  # of run.py, of sweeps, and of `distill_bench.run`
+    assert told
 
 
 def test_what_says_that_memory_is_lacking_is_known() -> None:

@@ -111,8 +111,7 @@ class _Back(torch.autograd.Function):
 
 def _dot(a_BCN: Tensor, b_BCN: Tensor) -> Tensor:
     """Sums of products over positions, (B, C)."""
-    count = a_BCN.shape[2]
-    return torch.bmm(a_BCN.reshape(-1, 1, count), b_BCN.reshape(-1, count, 1)).view(a_BCN.shape[:2])
+    return (a_BCN * b_BCN).sum(2)
 
 
 def _affine(

@@ -25,8 +25,11 @@ demo: $(READY) ## distil the handwritten digits on the CPU, in about two minutes
 	@echo '       $(BIN)/python run.py --help'
 	@echo '       $(BIN)/python run.py -m method=random,herding,dm,datadam dataset=digits ipc=1,10 profile=fast'
 
-table-%: $(READY) ## a paper's table, e.g. table-datadam-1 PROFILE=smoke|fast|paper ARGS="device=cuda"
+table-%: $(READY) ## a paper's table, into tables/, e.g. table-datadam-1 PROFILE=smoke|fast|paper ARGS="device=cuda"
 	$(BIN)/python run.py experiment=$(subst -,_table,$*) profile=$(PROFILE) $(ARGS)
+
+publish-%: $(READY) ## put a table of your own into results/, e.g. publish-datadam-1; no row loses seeds
+	$(BIN)/python scripts/publish.py $(subst -,_table,$*)
 
 report: $(READY) ## all runs, with tables and figures, in one HTML page: report.html
 	$(BIN)/python scripts/report.py
@@ -34,7 +37,7 @@ report: $(READY) ## all runs, with tables and figures, in one HTML page: report.
 methods: $(READY) ## the page of all methods, from their own files and the tables: results/methods.md
 	$(BIN)/python scripts/methods.py
 
-benchmark: $(READY) ## speed and memory against the plain formulations, into results/benchmarks
+benchmark: $(READY) ## speed and memory against the plain formulations, into tables/benchmarks
 	$(BIN)/python scripts/benchmark.py $(ARGS)
 
 campaign: $(READY) ## what a GPU should measure first, e.g. ARGS="--time-limit 30m"; into campaign/

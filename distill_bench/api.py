@@ -71,7 +71,7 @@ class Result:
         from distill_bench.reporting import show_result
 
         console = Console(file=io.StringIO(), width=110, color_system=None)
-        show_result(self.record, self.folder.parent, console, products_root=self.products_root)
+        show_result(self.record, self.folder.parent, console, products_root=self.products_root, onwards=False)
         assert isinstance(console.file, io.StringIO)
         return "\n".join(line.rstrip() for line in console.file.getvalue().strip().splitlines())
 

@@ -89,16 +89,18 @@ def _job(config: Any) -> None:
     from hydra.types import RunMode
 
     from distill_bench.api import carry_out
-    from distill_bench.sweeps import record, words_in
+    from distill_bench.sweeps import cell_line, record, words_in
 
     hydra_config = HydraConfig.get()
     sweep = hydra_config.mode == RunMode.MULTIRUN
     if sweep and processes.several():
         _stop("error: several processes train the network of one run: leave out -m and experiment=", 2)
     given = words_in(hydra_config)
-    outcome = Path(hydra_config.sweep.dir) / str(hydra_config.job.num) / "outcome.json" if sweep else None
+    folder = Path(hydra_config.sweep.dir)
+    outcome = folder / str(hydra_config.job.num) / "outcome.json" if sweep else None
+    said: list[str] = []  # in a sweep a line at the end of each cell says it all
     try:
-        _, result = carry_out(config, hydra_config.runtime.choices, given, _print)
+        _, result = carry_out(config, hydra_config.runtime.choices, given, said.append if sweep else _print)
     except Interrupted as stopped:
         how, code = (f" by time_limit={config.time_limit}", 0) if stopped.at_limit else ("", 130)
         _stop(f"stopped at {stopped}{how}; its state is saved: the same command goes on from there", code)
@@ -122,7 +124,9 @@ def _job(config: Any) -> None:
         if outcome is None:
             _show(result, config)
         else:
-            record(outcome, given, "done", run_id=result["run_id"])
+            fresh = not any(line.startswith("already done") for line in said)
+            record(outcome, given, "done", run_id=result["run_id"], fresh=fresh)
+            _print(cell_line(folder, given, result, fresh))
 
 
 def _mendable(error: Exception) -> str:

@@ -31,7 +31,7 @@ A method's product lies in products/, what was measured of it in runs/. What is 
 
 _FOOT = """\
 Everything else: seed=0 device=auto|cpu|cuda threads=0 force=false time_limit=9m
-Places: data_root=data products_root=products runs_root=runs cache_root=cache results_root=results
+Places: data_root=data products_root=products runs_root=runs cache_root=cache tables_root=tables
 Hydra's own options (--cfg job, --multirun, hydra/launcher=joblib): python run.py --hydra-help
 """
 

@@ -13,7 +13,9 @@ from statistics import fmean, stdev
 
 from distill_bench.errors import closest
 
-__all__ = ["METRICS", "Measure", "Metric", "Summary", "summarise"]
+__all__ = ["FEWEST", "METRICS", "Measure", "Metric", "Summary", "summarise"]
+
+FEWEST = 3  # independent repeats from which an interval is given
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,17 @@ class Measure:
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean, sample standard deviation (ddof 1, 0 for a single value) and 95 % interval half-width."""
+    """Mean, sample standard deviation (ddof 1, 0 for a single value) and 95 % interval half-width.
+
+    `units` are the independent repeats on which the interval rests: the seeds' means, or the repeats of one
+    seed.
+    """
 
     mean: float
     std: float
     seeds: int
     repeats: int
+    units: tuple[float, ...]
     interval: float
 
     def __str__(self) -> str:
@@ -134,8 +141,8 @@ def summarise(values_by_seed: Sequence[Sequence[float]]) -> Summary:
 
     The mean and the standard deviation are over all values (the field's custom). The 95 % interval is
     Student's t over the seeds' means when there are at least two seeds, since repeats within a seed are not
-    independent; else over the repeats; NaN for a single value. Raises ValueError when there is nothing to
-    summarise.
+    independent; else over the repeats. Of fewer than `FEWEST` it would say nothing (t is 12.7 for two), and
+    is NaN. Raises ValueError when there is nothing to summarise.
     """
     from scipy.stats import t as student_t  # slow to import, and only readers of results need it
 
@@ -144,7 +151,7 @@ def summarise(values_by_seed: Sequence[Sequence[float]]) -> Summary:
         raise ValueError("nothing to summarise")
     units = [fmean(seed) for seed in values_by_seed] if len(values_by_seed) > 1 else values
     interval = math.nan
-    if len(units) > 1:
+    if len(units) >= FEWEST:
         interval = float(student_t.ppf(0.975, len(units) - 1)) * stdev(units) / math.sqrt(len(units))
     spread = stdev(values) if len(values) > 1 else 0.0
-    return Summary(fmean(values), spread, len(values_by_seed), len(values), interval)
+    return Summary(fmean(values), spread, len(values_by_seed), len(values), tuple(units), interval)

@@ -2,8 +2,8 @@
 ...]`.
 
 Each module of `scripts/benchmarks` has `run() -> list of rows`. Ratios above 1 mean that ours is faster. The
-rows go to `results/benchmarks/<name>_<device>.json` with the versions and the hardware that they were
-measured on.
+rows go to `tables/benchmarks/<name>_<device>.json` (published with `--out results/benchmarks`) with the
+versions and the hardware that they were measured on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument(
         "names", nargs="*", default=NAMES, choices=[*NAMES, []], metavar=f"{{{','.join(NAMES)}}}"
     )
-    parser.add_argument("--out", type=Path, default=TOP / "results" / "benchmarks")
+    parser.add_argument(
+        "--out", type=Path, default=TOP / "tables" / "benchmarks", help="default: tables/benchmarks"
+    )
     arguments = parser.parse_args()
     device = choose_device("auto")
     for name in arguments.names:

@@ -37,7 +37,7 @@ def _no_wandb_account(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_plan(*words: str, roots: Path) -> Plan:
     """The plan of one run, with all its folders under `roots`."""
-    folders = [f"{name}_root={roots / name}" for name in ("products", "runs", "cache", "results")]
+    folders = [f"{name}_root={roots / name}" for name in ("products", "runs", "cache", "tables")]
     composition = compose(plain_words([*words, *folders]))
     return plan_run(composition.config, composition.choices, composition.words)
 
@@ -96,7 +96,8 @@ def context(tmp_path: Path) -> Callable[..., Context]:
 def command_environment(roots: Path) -> dict[str, str]:
     """The environment of a process whose folders are under `roots`; one thread, so that bits can be
     compared."""
-    folders = {f"DISTILL_BENCH_{name.upper()}": str(roots / name) for name in ("products", "runs", "cache")}
+    names = ("products", "runs", "cache", "tables")
+    folders = {f"DISTILL_BENCH_{name.upper()}": str(roots / name) for name in names}
     return {**os.environ, **folders, "OMP_NUM_THREADS": "1"}
 
 

@@ -125,7 +125,7 @@ def without_places(words: Sequence[str]) -> list[str]:
         "products_root=",
         "runs_root=",
         "cache_root=",
-        "results_root=",
+        "tables_root=",
         "force=",
         "threads=",
         "time_limit=",

@@ -26,7 +26,7 @@ class Options:
     products_root: str = "products"
     runs_root: str = "runs"
     cache_root: str = "cache"
-    results_root: str = "results"
+    tables_root: str = "tables"
     checkpoint_seconds: float = 30.0
     time_limit: str = ""
     threads: int = 0

@@ -10,7 +10,7 @@ from distill_bench.metrics import Measure, Summary, summarise
 from distill_bench.reporting.axes import Axes, Settings, axes_key, of_the_measure, settings_key
 from distill_bench.reporting.results import Result
 
-__all__ = ["FULL", "Series", "cell_of", "flat", "series_of"]
+__all__ = ["FULL", "Series", "cell_of", "flat", "series_of", "size_of"]
 
 FULL = "full"  # the name of the ceiling, the whole training set, among the methods
 _NOT_OF_FULL = ("method", "ipc", "generator", "attack")  # groups that the full set's accuracy does not know
@@ -36,7 +36,7 @@ class Series:
     @property
     def summary(self) -> Summary:
         """Mean, standard deviation and interval over seeds and repeats."""
-        return summarise(list(self.by_seed.values()))
+        return summarise([self.by_seed[seed] for seed in sorted(self.by_seed)])
 
 
 def cell_of(result: Result) -> tuple[object, ...]:
@@ -82,7 +82,7 @@ def _series_of_run(result: Result) -> Iterator[Series]:
             profile=result.profile,
             settings=_settings_of_full(result) if full else _settings_of(result, measure),
             data=result.data,
-            size=_size(result.config),
+            size=size_of(result.config),
             by_seed={result.seed: measure.values},
             devices=(str(result.provenance.get("device", "")),),
             software=(_software(result.provenance),),
@@ -126,7 +126,7 @@ def _settings_of_full(result: Result) -> Settings:
     return {**settings, "dataset.zca": True} if whitened else settings
 
 
-def _size(config: Mapping[str, Any]) -> str:
+def size_of(config: Mapping[str, Any]) -> str:
     """What the evaluation of a product cost, e.g. ``convnet of width 32, E = 150, 3 networks a set``; for a
     classifier, what its training did."""
     student, protocol = config.get("student"), config.get("protocol") or config.get("recipe")

@@ -12,7 +12,9 @@ from distill_bench.reporting.naming import Naming, together
 from distill_bench.reporting.numbers import gain, heading
 from distill_bench.reporting.row import Row
 
-__all__ = ["Pivot", "Section", "pivots"]
+__all__ = ["MEANINGLESS", "Pivot", "Section", "leading", "pivots"]
+
+MEANINGLESS = "profile smoke only shows that it runs: these numbers mean nothing"
 
 
 @dataclass
@@ -22,7 +24,7 @@ class Section:
     metric: str
     facets: Mapping[str, str]
     lines: dict[str, dict[str, Row]] = field(default_factory=dict)
-    best: dict[str, str] = field(default_factory=dict)  # column -> the line with the best mean
+    best: dict[str, frozenset[str]] = field(default_factory=dict)  # column -> the lines that lead it
 
     @property
     def heading(self) -> str:
@@ -36,16 +38,35 @@ class Section:
         return counts.pop() if len(counts) == 1 else ""
 
     def find_best(self) -> None:
-        """Name the best line of every column where two methods or more compete; the ceiling does not."""
+        """Name the lines that lead each column: see `leading`. The ceiling does not compete."""
         for column in {column for line in self.lines.values() for column in line}:
-            scores: dict[str, float] = {}
-            for name, line in self.lines.items():
-                row = line.get(column)
-                score = None if row is None or row.mean is None else gain(row.mean, self.metric)
-                if score is not None and row is not None and row.method != FULL:
-                    scores[name] = score
-            if len(set(scores.values())) > 1:
-                self.best[column] = max(scores, key=lambda name: scores[name])
+            rivals = {name: line[column] for name, line in self.lines.items() if column in line}
+            rivals = {name: row for name, row in rivals.items() if row.method != FULL}
+            self.best[column] = leading(rivals)
+
+
+def leading(rivals: Mapping[str, Row]) -> frozenset[str]:
+    """The names of the best row of a column, and of all that the noise does not tell apart from it.
+
+    Two rows are told apart if their 95 % intervals do not overlap; a row without one is taken to be as
+    uncertain as the best. None, if the best has no interval, if its profile means nothing, for a metric
+    without a better side, and if no row is behind the others.
+    """
+    scores = {
+        name: score
+        for name, row in rivals.items()
+        if row.mean is not None and (score := gain(row.mean, row.metric)) is not None
+    }
+    if not scores:
+        return frozenset()
+    first = max(scores, key=lambda name: scores[name])
+    best = rivals[first]
+    if not best.sure or best.meaningless:
+        return frozenset()
+    own = best.interval or 0.0
+    reach = {name: own + ((row.interval or 0.0) if row.sure else own) for name, row in rivals.items()}
+    level = frozenset(name for name, score in scores.items() if scores[first] - score <= reach[name])
+    return level if len(level) < len(scores) else frozenset()
 
 
 @dataclass
@@ -65,6 +86,13 @@ class Pivot:
         protocol = f"protocol {self.protocol}" if self.protocol else ""
         profile = f"profile {self.profile}" if self.profile else ""
         return " · ".join(filter(None, [self.family, protocol, profile, self.settings]))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What stands under the title: the size of the evaluation, and whether the numbers mean anything."""
+        rows = [row for section in self.sections for line in section.lines.values() for row in line.values()]
+        sizes = "; ".join(dict.fromkeys(row.size for row in rows if row.size and row.method != FULL))
+        return [*([sizes] if sizes else []), *([MEANINGLESS] if any(row.meaningless for row in rows) else [])]
 
     @property
     def compared(self) -> bool:

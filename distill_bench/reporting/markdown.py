@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from distill_bench.reporting.axes import axes_key
 from distill_bench.reporting.by_class import CLASS, whole
-from distill_bench.reporting.layout import Pivot, pivots
+from distill_bench.reporting.layout import MEANINGLESS, Pivot, pivots
 from distill_bench.reporting.numbers import gap_text, heading, metric_of
 from distill_bench.reporting.reference import MARKS
 from distill_bench.reporting.row import Row
@@ -26,23 +26,27 @@ _COLUMNS = (
     "gap",
     "protocol",
     "profile",
+    "size",
 )
 _NOTES = (
     "ours: mean ± sample standard deviation over all repeats; seeds × nets: seeds of the product by repeats "
-    "of each; 95 %: half-width of Student's t interval over the seeds' means (over the repeats of one seed)",
-    "gap: ours minus the paper's, only under profile paper and without changed settings; at a glance: the "
-    "paper's number in brackets, the best of ours in bold",
+    "of each",
+    "95 %: half-width of Student's t interval over the seeds' means (over the repeats of one seed), or these "
+    "values themselves where there are fewer than three",
+    "gap: ours minus the paper's, only under profile paper and without changed settings",
+    "at a glance: the paper's number in brackets; bold: the best of ours and all whose 95 % interval "
+    "overlaps with its own, if any is behind them and the best has three repeats or more",
     "settings: what differs from the defaults of the method, the data set, the protocol and the profile",
 )
 _RIGHT = frozenset({"ours", "seeds × nets", "95 %", "paper", "gap"})
 
 
-def markdown(rows: Sequence[Row], *, title: str, command: str) -> str:
+def markdown(rows: Sequence[Row], *, title: str) -> str:
     """The whole text of `<table>.md`."""
     ours = [row for row in rows if row.mean is not None]
     parts = [
         f"# {title}",
-        f"Last written by `{command}`, from result files alone. {len(ours)} of {len(rows)} rows measured.",
+        f"Written from result files alone. {len(ours)} of {len(rows)} rows measured.",
     ]
     if ours:
         parts += ["## At a glance", *(_glance(pivot) for pivot in pivots(rows))]
@@ -69,12 +73,12 @@ def _sentence(metric: str) -> str:
 
 def _glance(pivot: Pivot) -> str:
     """Methods down, problems across; the paper's number in brackets."""
-    blocks = [f"### {pivot.title}"]
+    blocks = [f"### {pivot.title}", *(_plain(remark) for remark in pivot.remarks)]
     for section in pivot.sections:
         lines = []
         for name, line in section.lines.items():
             cells = [line.get(column) for column in pivot.columns]
-            bold = [section.best.get(column) == name for column in pivot.columns]
+            bold = [name in section.best.get(column, ()) for column in pivot.columns]
             lines.append([_plain(name), *(_cell(row, best) for row, best in zip(cells, bold, strict=True))])
         head = [section.heading, *(_plain(column) or "all" for column in pivot.columns)]
         blocks.append(_grid(head, lines, [False, *[True] * len(pivot.columns)]))
@@ -91,16 +95,11 @@ def _cell(row: Row | None, best: bool) -> str:
 def _full(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
-        interval = "" if row.interval is None else f"± {_interval(row)}"
         gap = "" if row.gap is None else gap_text(row.gap, row.metric)
-        words = [row.cell, row.method, row.changes, row.ours, row.count, interval, row.theirs, row.mark, gap]
-        lines.append([_plain(word) for word in [*words, row.protocol, row.profile]])
+        words = [row.cell, row.method, row.changes, row.ours, row.count, row.certainty]
+        words += [row.theirs, row.mark, gap, row.protocol, row.profile, row.size]
+        lines.append([_plain(word) for word in words])
     return _grid(_COLUMNS, lines, [column in _RIGHT for column in _COLUMNS])
-
-
-def _interval(row: Row) -> str:
-    interval = row.interval or 0.0
-    return f"{interval:.1f}" if metric_of(row.metric).unit == "%" else f"{interval:.2g}"
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
@@ -111,22 +110,18 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     notes += [f"of single classes: {', '.join(classes)}; only in the csv file"] if classes else []
     scaled = sorted({row.profile for row in ours if row.profile not in ("", "paper")})
     notes += [f"profile {profile}: scaled down from the paper's sizes" for profile in scaled]
+    notes += [MEANINGLESS] if any(row.meaningless for row in ours) else []
     notes += [f"mark {mark}: {MARKS[mark]}" for mark in MARKS if any(row.mark == mark for row in rows)]
     notes += [f"paper's numbers from: {_listing(rows, 'source')}"] if any(row.source for row in rows) else []
     if any(row.paper_protocol for row in rows):
         notes.append(f"paper's protocol: {_listing(rows, 'paper_protocol')}")
     for about, words in (
-        ("size", _distinct(_size(row) for row in ours)),
+        ("measured by", _distinct(f"`{row.command}`" if row.command else "" for row in ours)),
         ("measured on", _distinct(row.device for row in ours)),
         ("measured with", _distinct(row.software for row in ours)),
     ):
         notes += [f"{about}: {words}"] if words else []
     return notes
-
-
-def _size(row: Row) -> str:
-    """The size of the evaluation, with the profile that it belongs to."""
-    return f"{row.size} [{row.profile}]" if row.size else ""
 
 
 def _listing(rows: Iterable[Row], name: str) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 from distill_bench.catalogue import method_files, method_module
 from distill_bench.contract import MethodInfo
 from distill_bench.reporting.axes import axes_key, settings_key
+from distill_bench.reporting.experiment_table import published
 from distill_bench.reporting.row import Row
 from distill_bench.reporting.table_file import read_table
 
 __all__ = ["methods_page"]
 
-_UNPUBLISHED = {"reference", "demo"}  # the papers' own numbers, and what `make demo` leaves on one machine
 _COLUMNS = ("method", "what it does", "paper", "its product depends on", "measured in", "status")
 _HEAD = """\
 # Methods
@@ -47,11 +47,9 @@ def methods_page(results_root: Path) -> str:
 
 def _tables(results_root: Path) -> dict[str, list[Row]]:
     """The measured rows of every published table, by its place under `results_root`, without the ending."""
-    files = sorted(results_root.glob("*/*.csv"))
     return {
         file.relative_to(results_root).with_suffix("").as_posix(): _measured(read_table(file))
-        for file in files
-        if file.parent.name not in _UNPUBLISHED
+        for file in published(results_root)
     }
 
 

@@ -5,17 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from distill_bench.metrics import METRICS, Metric
 
-__all__ = ["gain", "gap_text", "heading", "mean_std", "metric_of", "rank", "single", "span"]
+__all__ = [
+    "chance",
+    "gain",
+    "gap_text",
+    "heading",
+    "mean_std",
+    "metric_of",
+    "plain_number",
+    "rank",
+    "single",
+    "span",
+]
 
+_ROUNDING = 1e-12  # what is smaller is the rounding of doubles, and shown as 0
 _FACETS = {"attack": "under {}", "class": "of {}"}  # facets that have words of their own
 
 
 def metric_of(name: str) -> Metric:
     """The vocabulary's entry for a metric's name."""
     return METRICS[name.split("/")[0]]
+
+
+def chance(config: Mapping[str, Any]) -> float | None:
+    """The accuracy in % of guessing, of equally frequent classes; None where their number is not known."""
+    dataset = config.get("dataset")
+    if not isinstance(dataset, Mapping):
+        return None
+    count = len(dataset.get("classes") or ()) or int(dataset.get("num_classes") or 0)
+    return 100 / count if count else None
 
 
 def rank(name: str) -> int:
@@ -34,12 +56,19 @@ def heading(name: str, facets: Mapping[str, str] = MappingProxyType({})) -> str:
 
 def single(value: float, name: str) -> str:
     """One number: one decimal for percentages, as the literature writes them, else four digits."""
-    return f"{value:.1f}" if metric_of(name).unit == "%" else f"{value:.4g}"
+    if metric_of(name).unit == "%":
+        return f"{value:.1f}"
+    return f"{value:.4g}" if abs(value) >= _ROUNDING else "0"
+
+
+def plain_number(deviation: float, name: str) -> str:
+    """A deviation alone: one decimal for percentages, else two digits."""
+    return f"{deviation:.1f}" if metric_of(name).unit == "%" else f"{deviation:.2g}"
 
 
 def mean_std(mean: float, std: float | None, name: str) -> str:
     """``mean ± std``: two digits of the deviation (percentages: one decimal); without deviation the mean."""
-    if not std:
+    if not std or max(abs(mean), std) < _ROUNDING:
         return single(mean, name)
     if metric_of(name).unit == "%":
         return f"{mean:.1f} ± {std:.1f}"

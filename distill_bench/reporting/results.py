@@ -13,7 +13,7 @@ from distill_bench.reporting.axes import Axes, Settings
 from distill_bench.reporting.schema import SCHEMA, check, parse_json, read_measures
 from distill_bench.tracking import read_points
 
-__all__ = ["SCHEMA", "Product", "Result", "parse_result", "read_result", "read_results", "say"]
+__all__ = ["SCHEMA", "Product", "Result", "near", "parse_result", "read_result", "read_results", "say"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +111,12 @@ def parse_result(content: Any, folder: Path, *, products_root: Path | None = Non
         folder=folder,
         product_folder=products / product.id,
     )
+
+
+def near(path: Path) -> Path:
+    """`path` as seen from the working folder, if it lies in it."""
+    whole, here = path.resolve(), Path.cwd().resolve()
+    return whole.relative_to(here) if whole.is_relative_to(here) else path
 
 
 def _inside(folder: Path, name: str | None) -> Path | None:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from distill_bench.metrics import FEWEST
 from distill_bench.reporting.axes import Axes, Settings, axes_key, describe, setting_words, settings_key
-from distill_bench.reporting.numbers import mean_std
+from distill_bench.reporting.numbers import mean_std, plain_number, single
 
 __all__ = ["Row"]
 
@@ -28,6 +29,7 @@ class Row:
     seeds: int = 0
     repeats: int = 0  # of all seeds together
     interval: float | None = None  # half-width of the 95 % interval of the mean
+    values: tuple[float, ...] = ()  # the independent repeats, where they are too few for an interval
     paper: float | None = None
     paper_std: float | None = None
     mark: str = ""  # how sure the paper's number is
@@ -37,6 +39,7 @@ class Row:
     data: str = ""  # the fingerprint of the data
     device: str = ""
     software: str = ""
+    command: str = ""  # the command line that filled it
     note: str = ""  # what sets it apart from a row of equal key, in words; not kept in files
 
     @property
@@ -71,6 +74,24 @@ class Row:
     def noise(self) -> float:
         """Standard deviation of the gap as both sides state theirs: the root of the sum of the squares."""
         return math.hypot(self.std or 0.0, self.paper_std or 0.0)
+
+    @property
+    def sure(self) -> bool:
+        """Whether it rests on enough independent repeats (seeds, or the networks of one) for an interval."""
+        units = self.seeds if self.seeds > 1 else self.repeats
+        return units >= FEWEST and self.interval is not None
+
+    @property
+    def meaningless(self) -> bool:
+        """Whether it only shows that something runs."""
+        return self.profile == "smoke"
+
+    @property
+    def certainty(self) -> str:
+        """``± 1.1``, the 95 % interval; of fewer than three repeats these themselves: ``71.2, 74.9``."""
+        if self.sure:
+            return f"± {plain_number(self.interval or 0.0, self.metric)}"
+        return ", ".join(single(value, self.metric) for value in self.values) if len(self.values) > 1 else ""
 
     @property
     def cell(self) -> str:

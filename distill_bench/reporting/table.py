@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from distill_bench.files import write_text
+from distill_bench.metrics import FEWEST
 from distill_bench.reporting.axes import natural, sort_key
 from distill_bench.reporting.cells import FULL, Series, series_of
 from distill_bench.reporting.markdown import markdown
@@ -71,20 +72,19 @@ def write_table(
     new: Sequence[Row],
     *,
     title: str,
-    command: str,
     warn: Callable[[str], None] | None = None,
 ) -> list[Row]:
     """Merge `new` into `<stem>.csv`, write it and `<stem>.md` anew, and return all rows.
 
-    `command` is the command line that made `new`. Each file is whole or absent, and other processes that
-    write the same table wait. UserError for a csv file that is not such a table.
+    Each file is whole or absent, and other processes that write the same table wait. UserError for a csv file
+    that is not such a table.
     """
     table, text = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.md")
     stem.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(stem.with_name(f".{stem.name}.lock")):
         merged = merge(read_table(table) if table.exists() else [], new, warn)
         write_text(table, table_text(merged))
-        write_text(text, markdown(merged, title=title, command=command))
+        write_text(text, markdown(merged, title=title))
     return merged
 
 
@@ -94,7 +94,9 @@ def _put(cell: list[Row], row: Row, warn: Callable[[str], None]) -> None:
         if rival.data and row.data and rival.data != row.data:
             continue
         if (rival.seeds, rival.repeats) > (row.seeds, row.repeats):
-            warn(f"kept {_name(row)}: the table's row has n = {rival.count}, the new one only {row.count}")
+            warn(
+                f"kept {_name(row)}: the table's row has n = {rival.count}, what is on disk only {row.count}"
+            )
         else:
             cell[index] = row
         return
@@ -139,6 +141,7 @@ def _of_series(series: Series) -> Row:
         seeds=summary.seeds,
         repeats=summary.repeats,
         interval=None if math.isnan(summary.interval) else summary.interval,
+        values=summary.units if len(summary.units) < FEWEST else (),
         size=series.size,
         data=series.data,
         device="; ".join(filter(None, series.devices)),

@@ -27,24 +27,28 @@ _AFTER_AXES = [
     *("size", "data", "device", "software"),
     "gap",
 ]
+_OPTIONAL = ("values", "command")  # columns that are left out where no row has them
 
 
 def table_text(table: Sequence[Row]) -> str:
     """The content of the csv file of `table`."""
     axes = all_axes(row.axes for row in table)
+    more = [name for name in _OPTIONAL if any(getattr(row, name) for row in table)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["method", *axes, *_AFTER_AXES])
+    writer.writerow(["method", *axes, *_AFTER_AXES, *more])
     for row in table:
         values = [row.method, *(row.axes.get(name) for name in axes)]
-        writer.writerow([*map(str, _filled(values)), *(_cell(getattr(row, name)) for name in _AFTER_AXES)])
+        writer.writerow(
+            [*map(str, _filled(values)), *(_cell(getattr(row, name)) for name in [*_AFTER_AXES, *more])]
+        )
     return stream.getvalue()
 
 
 def read_table(file: Path) -> list[Row]:
     """The rows of a csv file that `table_text` wrote. UserError for any other file."""
     columns, lines = lines_of(file)
-    axes = axis_columns(columns, _AFTER_AXES)
+    axes = axis_columns(columns, [*_AFTER_AXES, *(name for name in _OPTIONAL if name in columns)])
     if not axes:
         raise UserError(
             f"{file}: not a table of this program and version; move it away, or give another name"
@@ -70,6 +74,7 @@ def _parsed(line: Mapping[str, str], axes: Sequence[str]) -> Row:
     parts |= {name: int(line[name]) for name in _COUNTS}
     parts |= {name: _mapping(line[name]) for name in _MAPPINGS}
     parts |= {name: line[name] for name in _AFTER_AXES if name not in parts and name != "gap"}
+    parts |= {"values": _values(line.get("values", "")), "command": line.get("command", "")}
     return Row(method=line["method"], axes=axes_of(line, axes), **parts)
 
 
@@ -79,6 +84,10 @@ def _number(text: str) -> float | None:
     if not math.isfinite(value := float(text)):
         raise ValueError(f"{text} is not finite")
     return value
+
+
+def _values(text: str) -> tuple[float, ...]:
+    return tuple(number for part in text.split() if (number := _number(part)) is not None)
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -95,6 +104,8 @@ def _filled(values: Sequence[Any]) -> list[Any]:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.8g}"
+    if isinstance(value, tuple):
+        return " ".join(map(_cell, value))
     if isinstance(value, Mapping):
         return json.dumps(dict(value), sort_keys=True, ensure_ascii=False) if value else ""
     return "" if value is None else str(value)

@@ -101,7 +101,7 @@ def test_a_sweep_over_paths_is_a_run_for_each(
     small = ("dataset=digits", "student=mlp", "recipe=digits", "profile=smoke")
     made = [run_cell("method=ce", *small, f"seed={seed}")["product"] for seed in range(2)]
     files = [str(tmp_path / "products" / product["id"] / "classifier.safetensors") for product in made]
-    done = command("-m", "method=kd", *small, f"teacher={','.join(files)}", f"results_root={tmp_path}")
+    done = command("-m", "method=kd", *small, f"teacher={','.join(files)}", f"tables_root={tmp_path}")
     assert done.returncode == 0, done.stderr
     results = [json.loads(file.read_text()) for file in tmp_path.glob("runs/kd_*/result.json")]
     used = {result["axes"]["teacher"]: result["config"]["made_from"] for result in results}

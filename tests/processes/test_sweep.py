@@ -27,9 +27,14 @@ def test_a_sweep_runs_every_cell_and_ends_with_a_table(command: Command, tmp_pat
     done = command(*SWEEP)
     assert done.returncode == 0, done.stderr
     assert results(tmp_path) == ALL
-    table = done.stdout[done.stdout.rindex("run random") :]
+    lines, _, table = done.stdout.partition("digits · protocol dc · profile smoke")
+    assert [line.split(": accuracy ")[0] for line in lines.splitlines() if line] == [
+        f"[{place}/4] {method} ipc={ipc}"
+        for place, (method, ipc) in enumerate([("random", 1), ("random", 2), ("dm", 1), ("dm", 2)], start=1)
+    ]
+    assert lines.count("about ") == 3  # the time left, but for the last
     assert "dm" in table
-    assert "digits" in table
+    assert (tmp_path / "tables" / "sweeps" / "dataset_distillation.md").is_file()
 
 
 def test_a_sweep_that_is_run_again_does_nothing_again(command: Command, tmp_path: Path) -> None:
@@ -70,7 +75,7 @@ def test_a_table_that_cannot_be_written_is_one_line_and_not_success(
     else:
         (results / "foo").mkdir(parents=True)
         (results / "foo" / "table1.csv").write_text("hello\n")
-    done = command(*FEW, f"results_root={results}")
+    done = command(*FEW, f"tables_root={results}")
     assert done.returncode == code, done.stderr
     (error,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
     assert line in error
@@ -79,7 +84,7 @@ def test_a_table_that_cannot_be_written_is_one_line_and_not_success(
 
 
 def test_the_command_of_a_table_has_all_words_but_places() -> None:
-    words = ["method=random,dm", "ipc='1','10'", "seed=range(0,10)", "results_root=/x", "threads=1"]
+    words = ["method=random,dm", "ipc='1','10'", "seed=range(0,10)", "tables_root=/x", "threads=1"]
     assert command_of(words) == "python run.py -m method=random,dm ipc=1,10 'seed=range(0,10)'"
     assert command_of(["experiment=demo", "seed=0"]) == "python run.py experiment=demo seed=0"
 

@@ -95,7 +95,7 @@ def test_files_keep_every_class_and_the_page_says_so(tmp_path: Path) -> None:
     for seed in (0, 1):
         build.write(tmp_path / "runs", result("ce", 96.6, seed))
     table = rows(read_results(tmp_path / "runs"))
-    write_table(tmp_path / "table1", table, title="teachers", command="python run.py")
+    write_table(tmp_path / "table1", table, title="teachers")
     kept = read_table(tmp_path / "table1.csv")
     of_classes = [row for row in kept if row.metric == "class_cmi"]
     assert sorted(int(row.facets["class"]) for row in of_classes) == list(range(10))

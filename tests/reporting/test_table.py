@@ -126,7 +126,7 @@ def test_a_table_read_back_is_the_table_that_was_written(tmp_path: Path) -> None
         row(paper=26.0, paper_std=0.8, source='a "quoted", source', interval=1 / 3),
         row("mtt", None, paper=31.9),
     ]
-    written = write_table(tmp_path / "table1", table, title="t", command="c")
+    written = write_table(tmp_path / "table1", table, title="t")
     found = read_table(tmp_path / "table1.csv")
     assert [replace(r, interval=None) for r in found] == [replace(r, interval=None) for r in written]
     assert found[0].interval == pytest.approx(1 / 3)
@@ -141,7 +141,7 @@ def test_writing_the_same_rows_again_changes_no_byte(tmp_path: Path) -> None:
     ]
 
     def write() -> list[bytes]:
-        write_table(stem, table, title="t", command="c")
+        write_table(stem, table, title="t")
         return [stem.with_suffix(suffix).read_bytes() for suffix in (".csv", ".md")]
 
     assert write() == write()
@@ -149,7 +149,7 @@ def test_writing_the_same_rows_again_changes_no_byte(tmp_path: Path) -> None:
 
 def test_processes_that_write_one_table_at_once_lose_no_row(tmp_path: Path) -> None:
     def write(index: int) -> None:
-        write_table(tmp_path / "table1", [row(f"method{index}")], title="t", command="c")
+        write_table(tmp_path / "table1", [row(f"method{index}")], title="t")
 
     threads = [threading.Thread(target=write, args=(index,)) for index in range(8)]
     for thread in threads:
@@ -163,13 +163,13 @@ def test_processes_that_write_one_table_at_once_lose_no_row(tmp_path: Path) -> N
 def test_a_foreign_csv_is_left_alone(tmp_path: Path, text: str) -> None:
     (tmp_path / "table1.csv").write_text(text)
     with pytest.raises(UserError, match=r"table1\.csv: not a table of this program"):
-        write_table(tmp_path / "table1", [row()], title="t", command="c")
+        write_table(tmp_path / "table1", [row()], title="t")
     assert (tmp_path / "table1.csv").read_text() == text
     assert not (tmp_path / "table1.md").exists()
 
 
 def test_a_broken_line_of_a_table_is_named(tmp_path: Path) -> None:
-    write_table(tmp_path / "table1", [row(mean=25.5)], title="t", command="c")
+    write_table(tmp_path / "table1", [row(mean=25.5)], title="t")
     file = tmp_path / "table1.csv"
     file.write_text(file.read_text().replace("25.5", "many"))
     with pytest.raises(UserError, match=r"table1\.csv, line 2: .*many"):
@@ -178,9 +178,12 @@ def test_a_broken_line_of_a_table_is_named(tmp_path: Path) -> None:
 
 def test_the_text_says_how_it_was_made_what_differs_and_what_the_marks_mean(tmp_path: Path) -> None:
     table = [
-        row(profile="fast", paper=26.0, mark="recalled", source="a paper", device="a CPU", software="torch 2")
+        row(
+            profile="fast", paper=26.0, mark="recalled", source="a paper", device="a CPU", software="torch 2"
+        ),
     ]
-    write_table(tmp_path / "t", table, title="Table 1", command="python run.py experiment=x")
+    table = [replace(each, command="python run.py experiment=x") for each in table]
+    write_table(tmp_path / "t", table, title="Table 1")
     text = (tmp_path / "t.md").read_text()
     made, scaled = "`python run.py experiment=x`", "profile fast: scaled down"
     for part in (
@@ -202,7 +205,7 @@ def test_every_line_of_a_text_table_has_the_same_width_and_columns(tmp_path: Pat
         row("a", axes=axes("x")),
         row("b", None, axes={"dataset": "y"}, paper=1.0),
     ]
-    write_table(tmp_path / "t", table, title="t", command="c")
+    write_table(tmp_path / "t", table, title="t")
     blocks = [b.splitlines() for b in (tmp_path / "t.md").read_text().split("\n\n") if b.startswith("|")]
     assert len(blocks) == 2
     for block in blocks:
@@ -240,7 +243,7 @@ def test_soft_labels_stand_neither_beside_nor_below_hard_ones(tmp_path: Path) ->
         build.write(tmp_path, build.content("dm", build.images(protocol=protocol), [measure]))
     found = rows(read_results(tmp_path), reference)
     assert {row.protocol: row.paper for row in found} == {"dc": 26.0, "rded_soft": 56.0}
-    write_table(tmp_path / "table", found, title="t", command="c")
+    write_table(tmp_path / "table", found, title="t")
     text = (tmp_path / "table.md").read_text()
     hard, soft = text.index("## accuracy (%) ↑\n"), text.index("## accuracy (%) ↑, soft labels\n")
     assert "rded_soft" not in text[hard : min(place for place in (soft, len(text)) if place > hard)]
@@ -261,6 +264,34 @@ def test_a_row_of_more_seeds_is_not_replaced_by_one_of_fewer_and_a_line_says_so(
     assert len(lines) == 1
 
 
+def test_a_row_that_stays_keeps_its_command_and_a_new_one_brings_its_own(tmp_path: Path) -> None:
+    write_table(tmp_path / "t", [row(seeds=3, command="many"), row("random", command="old")], title="t")
+    write_table(
+        tmp_path / "t", [row(command="few"), row("random", command="new")], title="t", warn=lambda _: None
+    )
+    found = {r.method: r.command for r in read_table(tmp_path / "t.csv")}
+    assert found == {"dm": "many", "random": "new"}
+    assert "measured by: `many`; `new`" in (tmp_path / "t.md").read_text()
+
+
+def test_of_fewer_than_three_repeats_the_values_stand_in_place_of_an_interval(
+    measured: Any, tmp_path: Path
+) -> None:
+    (two,) = measured([60.0, 62.0], [64.0, 66.0])
+    assert (two.interval, two.values, two.certainty) == (None, (61.0, 65.0), "61.0, 65.0")
+    write_table(tmp_path / "t", [two], title="t")
+    (again,) = read_table(tmp_path / "t.csv")
+    assert again.certainty == two.certainty
+    assert "| 61.0, 65.0 |" in (tmp_path / "t.md").read_text()
+    old = replace(two, interval=16.0, values=())  # as earlier versions wrote it
+    assert (old.sure, old.certainty) == (False, "")
+
+
+def test_rounding_errors_are_shown_as_zero() -> None:
+    assert mean_std(5.2e-16, 2.7e-16, "mean_error") == mean_std(-3e-15, None, "mean_error") == "0"
+    assert mean_std(0.0, None, "accuracy") == "0.0"
+
+
 def test_a_row_that_stays_has_the_papers_newest_number() -> None:
     kept, new = row(seeds=10, repeats=30, paper=26.0), row(seeds=1, repeats=3, paper=27.0)
     assert merge([kept], [new], lambda _: None) == [replace(kept, paper=27.0)]
@@ -277,7 +308,7 @@ def test_other_settings_keep_both_rows(tmp_path: Path) -> None:
     for power in (4, 1):
         settings = {"method.power": power} if power != 4 else {}
         new = [row("datadam", mean=30.0 + power, settings=settings)]
-        write_table(tmp_path / "table1", new, title="t", command="c")
+        write_table(tmp_path / "table1", new, title="t")
     assert {str(r.settings): r.mean for r in read_table(tmp_path / "table1.csv")} == {
         "{}": 34.0,
         "{'method.power': 1}": 31.0,
@@ -292,7 +323,7 @@ def test_what_was_not_made_as_the_papers_was_has_no_gap(tmp_path: Path, changes:
     assert row(paper=26.0).gap == pytest.approx(-1.0)
     changed = row(paper=26.0, **changes)
     assert (changed.gap, changed.theirs) == (None, "26.0")
-    write_table(tmp_path / "t", [changed], title="t", command="c")
+    write_table(tmp_path / "t", [changed], title="t")
     text = (tmp_path / "t.md").read_text()
     assert "-1.0" not in text
     assert "dataset.classes=[0]" in text or "fast" in text
@@ -304,7 +335,7 @@ def test_axes_facets_and_settings_survive_the_file(tmp_path: Path) -> None:
         row("full", axes={"dataset": "10", "student": "convnet"}, metric="full_data_accuracy"),
         row(metric="cmi", axes={"dataset": "x", "ipc": 1}, facets={"by": "independent"}, settings=settings),
     ]
-    write_table(tmp_path / "t", table, title="t", command="c")
+    write_table(tmp_path / "t", table, title="t")
     again = {r.metric: r for r in read_table(tmp_path / "t.csv")}
     assert {r.metric: r.key for r in table} == {name: r.key for name, r in again.items()}
     assert again["cmi"].settings == settings
@@ -328,7 +359,7 @@ def test_a_table_of_an_earlier_version_is_left_alone(tmp_path: Path) -> None:
     ids=["NaN", "unknown metric", "settings of a wrong type", "missing cell", "no count"],
 )
 def test_a_damaged_line_of_a_table_is_named(tmp_path: Path, old: str, new: str) -> None:
-    write_table(tmp_path / "t", [row()], title="t", command="c")
+    write_table(tmp_path / "t", [row()], title="t")
     file = tmp_path / "t.csv"
     head, line = file.read_text().split("\n", 1)
     assert old in line

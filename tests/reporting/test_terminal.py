@@ -103,12 +103,76 @@ def test_an_experiment_is_merged_into_its_table_beside_the_paper(tmp_path: Path,
     assert str(results / "datadam" / "table1.md") in printed(console).replace("\n", "")
 
 
-def test_a_sweep_of_ones_own_is_printed_and_nothing_written(tmp_path: Path, console: Console) -> None:
-    content = accuracy("dm", 25.0)
-    build.write(tmp_path / "runs", content)
-    show_sweep([content["run_id"]], tmp_path / "runs", tmp_path / "results", "", console)
+def test_sweeps_of_ones_own_share_a_table_for_each_task(tmp_path: Path, console: Console) -> None:
+    kl = build.content("west", build.mixture(), [build.measure("kl", 0.1)])
+    for content in (accuracy("dm", 25.0), accuracy("random", 15.0), kl):
+        build.write(tmp_path / "runs", content)
+        show_sweep([content["run_id"]], tmp_path / "runs", tmp_path / "tables", "", console)
     assert "26.0 ± 1.4" in printed(console)
-    assert not (tmp_path / "results").exists()
+    methods = {
+        file.stem: {row.method for row in read_table(file)} for file in tmp_path.glob("tables/sweeps/*.csv")
+    }
+    assert methods == {"dataset_distillation": {"dm", "random", "full"}, "mixture_reduction": {"west"}}
+
+
+def test_a_sweep_ends_with_its_table_three_things_to_look_at_and_the_next_command(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs, best = Path("runs"), accuracy("dm", 25.0)
+    for content in (best, accuracy("random", 15.0)):
+        build.add_picture(runs, content, np.zeros((10, 1, 3, 8, 8)), ["class"] * 10)
+        build.write(runs, content)
+    show_sweep([best["run_id"]], runs, Path("tables"), "x_table1", console)
+    text = printed(console)
+    things = text[text.index("look at") : text.index("next")].split("\n")[1:4]
+    places = [line.split()[0] for line in things]
+    assert places == [
+        "tables/x/table1.md",
+        "tables/x/table1.png",
+        f"products/{best['product']['id']}/synthetic.png",
+    ]
+    assert all(Path(place).is_file() for place in places)
+    assert "make report" in text[text.index("next") :]
+
+
+def test_a_run_stands_beside_the_paper_chance_and_random_images(tmp_path: Path, console: Console) -> None:
+    run, random = accuracy("dm", 25.0), accuracy("random", 13.0)
+    for content in (run, random):
+        content["config"]["dataset"] = {"num_classes": 10}
+        build.write(tmp_path, content)
+    run["provenance"]["command"] = "python run.py method=dm dataset=cifar10 ipc=1 seed=0"
+    show_result(run, tmp_path, console)
+    text = printed(console)
+    (line,) = [line for line in text.splitlines() if line.startswith("accuracy")]
+    assert line.split()[-6:] == ["25.0,", "27.0", "26.0", "±", "0.8", "+0.0"]
+    for part in (
+        "protocol dc · profile paper",
+        "chance: 10.0 %",
+        "random images: 14.0 ± 1.4 % (n = 1 × 2)",
+        "result.json",
+        "python run.py -m method=random,dm dataset=cifar10 ipc=1 seed=0,1,2",
+    ):
+        assert part in text
+
+
+def test_the_next_step_is_one_that_random_images_take_too(tmp_path: Path, console: Console) -> None:
+    run = accuracy("dm", 25.0, settings={"method.iterations": 9})
+    run["provenance"]["command"] = "python run.py method=dm method.iterations=9 dataset=cifar10"
+    show_result(run, tmp_path, console)
+    assert "python run.py -m method=dm method.iterations=9 dataset=cifar10 seed=0,1,2" in printed(console)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "fast", "paper"])
+def test_only_a_smoke_run_says_that_its_numbers_mean_nothing(
+    tmp_path: Path, console: Console, profile: str
+) -> None:
+    run = accuracy("dm", 25.0, profile=profile)
+    build.write(tmp_path / "runs", run)
+    show_result(run, tmp_path / "runs", console)
+    show_sweep([run["run_id"]], tmp_path / "runs", tmp_path / "tables", "x_table1", console)
+    text = printed(console) + (tmp_path / "tables" / "x" / "table1.md").read_text()
+    assert text.count("mean nothing") == (4 if profile == "smoke" else 0)
 
 
 def test_a_sweep_in_which_a_result_is_damaged_shows_the_others(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Bar", "duration", "pace", "progress_bar"]
+__all__ = ["Bar", "Phase", "duration", "pace", "progress_bar"]
 
 
 class Bar(Protocol):
@@ -19,11 +19,49 @@ class Bar(Protocol):
         ...
 
 
-class _Lines:
-    """Progress for logs: how long it will take, once a few seconds have shown it, then a line now and
-    then."""
+class Phase:
+    """Loops that users see as one: the networks of an evaluation. Estimates are for all of them.
 
-    def __init__(self, name: str, total: int, start: int, first: float = 4.0, longest: float = 300.0) -> None:
+    `networks` of them are trained, one after another or some together; all take equally many steps.
+    """
+
+    def __init__(self, name: str, networks: int) -> None:
+        self.name, self.networks, self.done = name, networks, 0
+        self.lines: _Lines | None = None
+
+    @contextmanager
+    def part(self, networks: int, steps: int, start: int = 0) -> Iterator[Bar]:
+        """A bar for one of the loops, which trains `networks` of them in `steps`, `start` of them done."""
+        shown = _Part(self, networks, steps)
+        if sys.stderr.isatty():
+            with progress_bar(self.title(networks), steps, start) as bar:
+                yield bar
+        else:
+            self.lines = self.lines or _Lines(self.name, self.networks * steps, 0)
+            self.lines.start += networks * start  # what was done before tells nothing of the pace
+            yield shown
+        self.done += networks
+
+    def title(self, networks: int) -> str:
+        """``evaluation 2/5``: which network is trained; the name alone where all are trained together."""
+        return self.name if networks == self.networks else f"{self.name} {self.done + 1}/{self.networks}"
+
+
+class _Part:
+    """One loop of a phase, counted in steps of single networks."""
+
+    def __init__(self, phase: Phase, networks: int, steps: int) -> None:
+        self.phase, self.networks, self.before = phase, networks, phase.done * steps
+
+    def update(self, done: int) -> None:
+        assert self.phase.lines is not None
+        self.phase.lines.update(self.before + self.networks * done)
+
+
+class _Lines:
+    """Progress for logs: how long it will take, once a few seconds have shown it, then ever fewer lines."""
+
+    def __init__(self, name: str, total: int, start: int, first: float = 4.0, longest: float = 600.0) -> None:
         self.name, self.total, self.start = name, total, start
         self.began = self.last = time.perf_counter()
         self.wait, self.longest = first, longest
@@ -32,7 +70,7 @@ class _Lines:
         now = time.perf_counter()
         if now - self.last < self.wait or done == self.total:
             return
-        self.last, self.wait = now, min(1.5 * max(self.wait, 10.0), self.longest)
+        self.last, self.wait = now, min(2 * max(self.wait, 30.0), self.longest)
         seconds = (now - self.began) / max(done - self.start, 1)
         left = duration((self.total - done) * seconds)
         print(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distill_bench import seeding
 from distill_bench.errors import UserError
 from distill_bench.interrupt import Interrupt
-from distill_bench.progress import progress_bar
+from distill_bench.progress import Phase, progress_bar
 from distill_bench.store import Cache, Checkpoints
 from distill_bench.tracking import Tracker
 
@@ -50,7 +50,9 @@ class Run:
         """Tell the user something, on standard error."""
         print(line, file=sys.stderr, flush=True)
 
-    def loop(self, name: str, total: int, state: dict[str, Any]) -> Iterator[int]:
+    def loop(
+        self, name: str, total: int, state: dict[str, Any], phase: Phase | None = None, networks: int = 1
+    ) -> Iterator[int]:
         """Count the steps 0 .. total-1 of a resumable loop, with progress.
 
         `state` is everything that the loop changes: tensors (changed in place), objects with `state_dict` and
@@ -58,6 +60,7 @@ class Run:
         the count goes on from there, and so do the curves. The state is saved between steps every
         `checkpoint_seconds`, when Ctrl-C or the time limit asks to stop (then `Interrupted` is raised), and
         at the end. Randomness inside must follow from the step. No two loops of one run share a name.
+        Progress is that of the `phase`, if the loop is a part of one, which trains `networks` of it.
         """
         start = self._restored(name, state)
         if 0 < start < total:
@@ -65,7 +68,8 @@ class Run:
         if start < total:
             self.tracker.rewind()
         last = time.monotonic()
-        with progress_bar(name, total, start) as bar:
+        shown = phase.part(networks, total, start) if phase else progress_bar(name, total, start)
+        with shown as bar:
             for step in range(start, total):
                 if self.interrupt.requested or self.interrupt.at_limit:
                     self._save(name, step, state)

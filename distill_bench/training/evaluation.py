@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,13 @@ from distill_bench import models
 from distill_bench.data import ZoomedSplit
 from distill_bench.groups import Labels, ProtocolConfig, StudentConfig
 from distill_bench.metrics import Measure
+from distill_bench.progress import Phase
 from distill_bench.seeding import derive
 from distill_bench.training.batching import images_per_pass
 from distill_bench.training.fit import Loop
 from distill_bench.training.objectives import CrossEntropy, Objective, SoftLabels, mean_teacher
 from distill_bench.training.protocol import protocol_for
-from distill_bench.training.students import Students, accuracies, train_students
+from distill_bench.training.students import TOGETHER, Students, accuracies, train_students
 
 if TYPE_CHECKING:
     from distill_bench.data import ImageDataset, Split
@@ -84,7 +85,9 @@ def evaluate(
     if synthetic.lr is not None:
         resolved = replace(resolved, lr=synthetic.lr)
     images, test, measures = synthetic.inputs(), test_split(data, protocol), []
-    for name, network in architectures(student, protocol).items():
+    networks = architectures(student, protocol)
+    phase = Phase("students", protocol.nets * len(networks))
+    for name, network in networks.items():
         seeds = [derive(run.seed, "evaluate", name, i) for i in range(protocol.nets)]
         trained = train_students(
             partial(_fresh, network, data, protocol),
@@ -95,7 +98,7 @@ def evaluate(
             seeds=seeds,
             augmentation=data.augmentation,
             device=run.device,
-            loop=_loop(run, name),
+            loop=_loop(run, name, phase, protocol.nets),
             batching=protocol.batching,
             colours=data.transform,
             objective=_objective(run, data, network, protocol, teachers),
@@ -160,7 +163,7 @@ def full_data_networks(
             seeds=[derive(0, "full data", i) for i in range(full.full_nets)],
             augmentation=data.augmentation,
             device=part.device,
-            loop=_loop(part, "full-data"),
+            loop=_loop(part, "full-data", Phase("full data", full.full_nets), full.full_nets),
             batching=full.batching,
         )
         return {"accuracies": accuracies(trained, data.test), "weights": trained.state_dicts()}
@@ -188,5 +191,11 @@ def _teacher(net: nn.Module) -> Callable[[Tensor], Tensor]:
     return logits
 
 
-def _loop(run: Run, name: str) -> Loop:
-    return lambda part, total, state: run.loop(f"train-{name}-{part}", total, state)
+def _loop(run: Run, name: str, phase: Phase, networks: int) -> Loop:
+    """The loops that train networks of one kind, `networks` in all, together or one after another."""
+
+    def loop(part: str, total: int, state: dict[str, Any]) -> Iterator[int]:
+        each = networks if part == TOGETHER else 1
+        return run.loop(f"train-{name}-{part}", total, state, phase, each)
+
+    return loop

@@ -28,7 +28,9 @@ from distill_bench.training.schedule import epochs_run
 if TYPE_CHECKING:
     from distill_bench.data import Transform
 
-__all__ = ["LabelledImages", "Students", "accuracies", "initialise", "train_students"]
+__all__ = ["TOGETHER", "LabelledImages", "Students", "accuracies", "initialise", "train_students"]
+
+TOGETHER = "nets"  # the name of the loop that trains all networks in one module
 
 
 class LabelledImages(Protocol):
@@ -131,7 +133,7 @@ def train_students(
             epochs=epochs,
             objective=objective,
             loop=loop,
-            name="nets" if together > 1 else f"net{start}",
+            name=TOGETHER if together > 1 else f"net{start}",
             on_epoch=_all(hooks),
             log=log,
             state={"best": reader.best} if test is not None else None,

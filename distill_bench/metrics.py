@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 
 from distill_bench.errors import closest
 
-__all__ = ["FEWEST", "METRICS", "Measure", "Metric", "Summary", "summarise"]
+__all__ = ["FEWEST", "METRICS", "Measure", "Metric", "Summary", "place_of", "summarise"]
 
 FEWEST = 3  # independent repeats from which an interval is given
 
@@ -115,6 +115,11 @@ class Measure:
     def as_dict(self) -> dict[str, object]:
         """The form in which a result file holds it."""
         return asdict(self)
+
+
+def place_of(name: str) -> int:
+    """The place of a metric in the vocabulary: the most telling come first."""
+    return list(METRICS).index(name.split("/")[0])
 
 
 @dataclass(frozen=True)

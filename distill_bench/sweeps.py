@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from distill_bench.errors import UserError
 from distill_bench.files import write_json
+from distill_bench.metrics import place_of
 from distill_bench.overrides import without_places
 from distill_bench.progress import duration
 
@@ -65,8 +66,8 @@ def cell_line(sweep: Path, overrides: Sequence[str], result: Mapping[str, Any], 
 
 
 def _first_measure(result: Mapping[str, Any]) -> str:
-    """The mean of the first measure, with the deviation of its repeats: ``accuracy 92.1 ± 0.4``."""
-    first = result["measures"][0]
+    """The mean of the most telling measure, with the deviation of its repeats: ``accuracy 92.1 ± 0.4``."""
+    first = min(result["measures"], key=lambda measure: place_of(measure["name"]))
     name, values = str(first["name"]).replace("_", " "), first["values"]
     spread = f" ± {stdev(values):.2g}" if len(values) > 1 and stdev(values) else ""
     return f"{name} {fmean(values):.4g}{spread}"

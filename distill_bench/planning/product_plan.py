@@ -69,6 +69,14 @@ class ProductPlan:
         return info
 
     @property
+    def title(self) -> str:
+        """What stands above its picture: ``igds · digits · ipc 10 · profile fast · seed 0``."""
+        shown = {name: self.labels[name] for name in ("dataset", "mixture", "ipc") if name in self.labels}
+        problem = [f"ipc {value}" if name == "ipc" else str(value) for name, value in shown.items()]
+        profile = f"profile {self.profile}" + (": means nothing" if self.profile == "smoke" else "")
+        return " · ".join([self.name, *problem, profile, f"seed {self.seed}"])
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Everything that the product depends on, and nothing else, as JSON."""
         made_from = [part.product_id for _, part in self.parts]

@@ -152,8 +152,8 @@ class Classifier(nn.Module):
         transform = data.transform_from(tree["transform"], device)
         return cls(backbone=backbone.to(device), network=network, transform=transform, view=view, **fields)
 
-    def draw(self, path: Path) -> None:
-        """Write a PNG of the curves of its training, if it has any."""
+    def draw(self, path: Path, title: str = "") -> None:
+        """Write a PNG of the curves of its training, if it has any, under `title`."""
         reporting.curves(
             path,
             (
@@ -162,6 +162,7 @@ class Classifier(nn.Module):
                 for epoch, value in enumerate(values, 1)
             ),
             counted="epoch",
+            title=title,
         )
 
 

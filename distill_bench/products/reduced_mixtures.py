@@ -53,13 +53,13 @@ class ReducedMixtures:
         """What can be known without the content: how many draws, of which dimension."""
         return {"draws": len(self.originals), "dimension": self.originals[0].dimension}
 
-    def draw(self, path: Path) -> None:
-        """Write a PNG of the first original and its reduction."""
+    def draw(self, path: Path, title: str = "") -> None:
+        """Write a PNG of the first original and its reduction, under `title`."""
         from distill_bench.reporting.mixture_figure import draw_mixture
 
         pair = (self.originals[0], self.reductions[0].mixture)
         original, reduced = ((f.weights.numpy(), f.means.numpy(), f.covariances.numpy()) for f in pair)
-        draw_mixture(path, original, reduced)
+        draw_mixture(path, original, reduced, title)
 
 
 def _parts(f: mixtures.GaussianMixture) -> dict[str, torch.Tensor]:

@@ -94,10 +94,10 @@ class SyntheticSet:
             soft_labels=None if soft is None else soft.to(device),
         )
 
-    def draw(self, path: Path) -> None:
-        """Write a PNG of the images; rows are classes."""
+    def draw(self, path: Path, title: str = "") -> None:
+        """Write a PNG of the images, under `title`; rows are classes."""
         rows = self.pixels().cpu().unflatten(0, (len(self.class_names), -1))
-        reporting.image_grid(path, rows.numpy(), self.class_names)
+        reporting.image_grid(path, rows.numpy(), self.class_names, title)
 
 
 def synthetic_set(source: ImageDataset, images: Tensor, **more: Any) -> SyntheticSet:

@@ -41,7 +41,7 @@ def fill_table(results: Sequence[Result], tables_root: Path, experiment: str, co
     """Merge the rows of `results` into the table of `experiment`; the files that hold it.
 
     ``datadam_table1`` is kept as `datadam/table1.md` and `.csv` under `tables_root`, beside the paper's
-    numbers, with a figure of accuracy against images per class where there is one to draw. Without a name
+    numbers, with a figure of accuracy (png and pdf) where there is one to draw. Without a name
     the rows go into `sweeps/<task>`, which all such sweeps share. UserError for a name that is no name of a
     file, for a csv file there that is not such a table, and for damaged numbers of the paper.
     """
@@ -75,7 +75,7 @@ def publish(experiment: str, tables_root: Path, results_root: Path) -> list[Path
     kept = [row for row in table if not row.meaningless]
     if len(kept) < len(table):
         say(f"left out: {len(table) - len(kept)} rows of profile smoke, which mean nothing")
-    return _written(stem, kept)
+    return _written(stem, kept, [".png"])
 
 
 def published(results_root: Path) -> list[Path]:
@@ -95,9 +95,9 @@ def _of_command(table: Iterable[Row], command: str) -> list[Row]:
     return [replace(row, command=command) if row.mean is not None else row for row in table]
 
 
-def _written(stem: Path, table: Sequence[Row]) -> list[Path]:
-    """Merge `table` into the files of `stem`, and draw its figure; the files."""
+def _written(stem: Path, table: Sequence[Row], figures: Sequence[str] = (".png", ".pdf")) -> list[Path]:
+    """Merge `table` into the files of `stem`, and draw its figure in these forms; the files."""
     merged = write_table(stem, table, title=f"{stem.parent.name}, {stem.name}".replace("_", " "))
     files = [stem.with_suffix(".md"), stem.with_suffix(".csv")]
-    figure = stem.with_suffix(".png")
-    return [*files, figure] if accuracy_of_table(figure, merged) else files
+    drawn = [stem.with_suffix(form) for form in figures]
+    return [*files, *(figure for figure in drawn if accuracy_of_table(figure, merged))]

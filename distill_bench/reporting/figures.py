@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -41,7 +42,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def curves(path: Path, points: Iterable[Mapping[str, Any]], counted: str = "step") -> bool:
+def curves(path: Path, points: Iterable[Mapping[str, Any]], counted: str = "step", title: str = "") -> bool:
     """Write a PNG with one small panel for each value of each phase of a run, against the step, which is
     named after what it counts.
 
@@ -66,7 +67,7 @@ def curves(path: Path, points: Iterable[Mapping[str, Any]], counted: str = "step
         if len(shown) > _MOST_PANELS:
             figure.supxlabel(f"first {_MOST_PANELS} of {len(shown)} curves", fontsize=9, color="#555555")
 
-    return save_figure(path, min(len(shown), _MOST_PANELS), (3.1, 2.0), draw)
+    return save_figure(path, min(len(shown), _MOST_PANELS), (3.1, 2.0), draw, title)
 
 
 def _curve(axes: Axes, trace: Sequence[tuple[int, float]], colour: str) -> None:
@@ -81,9 +82,16 @@ def _curve(axes: Axes, trace: Sequence[tuple[int, float]], colour: str) -> None:
 
 
 def save_figure(
-    path: Path, count: int, size: tuple[float, float], draw: Callable[[Figure, list[Axes]], None]
+    path: Path,
+    count: int,
+    size: tuple[float, float],
+    draw: Callable[[Figure, list[Axes]], None],
+    title: str = "",
 ) -> bool:
-    """A figure of `count` panels, up to three in a row, the same bytes for the same content."""
+    """A figure of `count` panels, up to three in a row, under `title`; the same bytes for the same content.
+
+    Its form follows from the ending of `path`: png, or pdf.
+    """
     from matplotlib.figure import Figure
 
     columns = 2 if count == 4 else min(count, 3)
@@ -94,10 +102,12 @@ def save_figure(
         for spare in panels[count:]:
             spare.remove()
         draw(figure, panels[:count])
-        metadata = {"Software": None}
-        write_with(
-            path, lambda temporary: figure.savefig(temporary, format="png", dpi=120, metadata=metadata)
-        )
+        if title:
+            words = textwrap.fill(title, max(24, int(figure.get_figwidth() / 0.085)))
+            figure.suptitle(words, x=0.01, ha="left", fontsize=9, color="#555555")
+        form = path.suffix.removeprefix(".")
+        metadata = {"CreationDate": None} if form == "pdf" else {"Software": None}
+        write_with(path, lambda temporary: figure.savefig(temporary, format=form, dpi=120, metadata=metadata))
     return True
 
 

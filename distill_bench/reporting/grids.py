@@ -17,17 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["image_grid"]
 
 _CLASSES, _IMAGES = 20, 10  # at most so many are shown
-_GAP, _MARGIN, _FONT = 4, 16, 15  # pixels
+_GAP, _MARGIN, _FONT, _LINE = 4, 16, 15, 20  # pixels
 _LABEL = 22  # letters of a class name
 
 
-def image_grid(path: Path, images: np.ndarray, class_names: Sequence[str]) -> None:
+def image_grid(
+    path: Path, images: np.ndarray, class_names: Sequence[str], title: str = "", what: str = ""
+) -> None:
     """Write a PNG of `images` (K, n, C, H, W) in [0, 1], C 1 or 3: a row for each class, with its name.
 
-    Shows the first 20 classes and the first 10 images of each, and says so when there are more. Where classes
-    have few images, rows stand in several columns. Images under 48 pixels are enlarged by a whole number, so
-    that pixels stay pixels; images over 128 are reduced to 128. Raises ValueError for another shape, or if
-    there is not one name for each class.
+    Above stand `title` and `what` is shown; if not given, how many images of how many classes. Shows the
+    first 20 classes and the first 10 images of each, and says so when there are more. Where classes have few
+    images, rows stand in several columns. Images under 48 pixels are enlarged by a whole number, so that
+    pixels stay pixels; images over 128 are reduced to 128. Raises ValueError for another shape, or if there
+    is not one name for each class.
     """
     from PIL import Image, ImageDraw
 
@@ -37,20 +40,22 @@ def image_grid(path: Path, images: np.ndarray, class_names: Sequence[str]) -> No
         raise ValueError(f"{len(class_names)} class names for {len(images)} classes")
     shown = images[:_CLASSES, :_IMAGES]
     tiles = [[_tile(image) for image in row] for row in shown]
-    font, title = _font(_FONT), _title(images, shown)
+    font, heads = _font(_FONT), [*filter(None, [title]), what or _title(images, shown)]
     names = [_short(str(name)) for name in class_names[:_CLASSES]]
     wide, high = tiles[0][0].size
     label = math.ceil(max(font.getlength(name) for name in names)) + 2 * _GAP
     block = label + shown.shape[1] * (wide + _GAP)
     columns = _columns(len(shown), block + _MARGIN, high + _GAP)
     lines = math.ceil(len(shown) / columns)
-    top = _MARGIN + 2 * _FONT
-    width = max(
-        2 * _MARGIN + columns * (block + _MARGIN) - _MARGIN, math.ceil(font.getlength(title)) + 2 * _MARGIN
-    )
+    heads = [line for head in heads for line in _fitted(head, font, columns * (block + _MARGIN) - _MARGIN)]
+    top = _MARGIN + (len(heads) + 1) * _LINE - _LINE // 2
+    longest = math.ceil(max(map(font.getlength, heads)))
+    width = 2 * _MARGIN + max(columns * (block + _MARGIN) - _MARGIN, longest)
     canvas = Image.new("RGB", (width, top + lines * (high + _GAP) + _MARGIN - _GAP), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN, _MARGIN), title, fill="#555555", font=font)
+    for line, head in enumerate(heads):
+        colour = "black" if title and head != heads[-1] else "#555555"
+        draw.text((_MARGIN, _MARGIN + line * _LINE), head, fill=colour, font=font)
     for index, (name, row) in enumerate(zip(names, tiles, strict=True)):
         column, line = divmod(index, lines)
         x, y = _MARGIN + column * (block + _MARGIN), top + line * (high + _GAP)
@@ -94,6 +99,18 @@ def _title(images: np.ndarray, shown: np.ndarray) -> str:
     classes = part(len(shown), len(images), "classes" if len(images) > 1 else "class")
     each = part(shown.shape[1], images.shape[1], "images each" if images.shape[1] > 1 else "image each")
     return f"{classes}, {each}"
+
+
+def _fitted(text: str, font: FreeTypeFont, width: int) -> list[str]:
+    """The text in lines of at most `width` pixels, broken between its parts; a part is never cut."""
+    lines = [""]
+    for part in text.split(" · "):
+        longer = f"{lines[-1]} · {part}" if lines[-1] else part
+        if lines[-1] and font.getlength(longer) > max(width, 300):
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def _short(name: str) -> str:

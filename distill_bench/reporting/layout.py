@@ -95,6 +95,25 @@ class Pivot:
         return [*([sizes] if sizes else []), *([MEANINGLESS] if any(row.meaningless for row in rows) else [])]
 
     @property
+    def data(self) -> str:
+        """The first axis: the data set, or the family of mixtures."""
+        row = next(
+            row for section in self.sections for line in section.lines.values() for row in line.values()
+        )
+        return str(next(iter(row.axes.values()), ""))
+
+    @property
+    def main(self) -> list[Section]:
+        """The sections that stand first: accuracies, or else the first three."""
+        accuracies = [section for section in self.sections if "accuracy" in section.metric]
+        return accuracies or self.sections[:3]
+
+    @property
+    def others(self) -> list[Section]:
+        """All other sections."""
+        return [section for section in self.sections if section not in self.main]
+
+    @property
     def compared(self) -> bool:
         """Whether any of the cells can be compared with a paper's number."""
         return any(

@@ -21,7 +21,7 @@ MixtureArrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 _ORIGINAL, _REDUCED = "#666666", PALETTE[1]
 
 
-def draw_mixture(path: Path, original: MixtureArrays, reduced: MixtureArrays) -> None:
+def draw_mixture(path: Path, original: MixtureArrays, reduced: MixtureArrays, title: str = "") -> None:
     """Write a PNG of both densities.
 
     In one dimension: the original as an area, the reduced one as a line, and each of its weighted components
@@ -29,10 +29,14 @@ def draw_mixture(path: Path, original: MixtureArrays, reduced: MixtureArrays) ->
     > 2 those of the marginal of the first two coordinates.
     """
     if original[1].shape[1] == 1:
-        save_figure(path, 1, (7.0, 3.8), lambda _, panels: _draw_curves(panels[0], original, reduced))
+        save_figure(path, 1, (7.0, 3.8), lambda _, panels: _draw_curves(panels[0], original, reduced), title)
     else:
         save_figure(
-            path, 2, (4.2, 4.0), lambda figure, panels: _draw_contours(figure, panels, original, reduced)
+            path,
+            2,
+            (4.2, 4.0),
+            lambda figure, panels: _draw_contours(figure, panels, original, reduced),
+            title,
         )
 
 
@@ -71,7 +75,12 @@ def _draw_contours(
         panel.contour(x, y, density, levels=levels, colors=colour, linewidths=0.7, alpha=0.7)
         for ellipse in _ellipses(mixture):
             panel.plot(*ellipse, color="#222222", linewidth=0.9, linestyle=":")
-        panel.set(title=f"{name}, {_components(mixture)}", xlabel="x₁", ylabel="x₂", aspect="equal")
+        panel.set(
+            title=f"{name}, {_components(mixture)}, dotted: one sigma",
+            xlabel="x₁",
+            ylabel="x₂",
+            aspect="equal",
+        )
         panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     if d > 2:
         figure.supxlabel(f"marginal of the first two of {d} coordinates", fontsize=9, color="#555555")

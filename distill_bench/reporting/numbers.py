@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from distill_bench.metrics import METRICS, Metric
+from distill_bench.catalogue import conf_dir
+from distill_bench.metrics import METRICS, Metric, place_of
 
 __all__ = [
     "chance",
+    "chance_of",
     "gain",
     "gap_text",
     "heading",
@@ -40,9 +44,17 @@ def chance(config: Mapping[str, Any]) -> float | None:
     return 100 / count if count else None
 
 
+@cache
+def chance_of(dataset: str) -> float | None:
+    """The same of a data set by its name; None for one that is not of the config, or of unknown classes."""
+    file = conf_dir() / "dataset" / f"{dataset}.yaml"
+    found = re.search(r"^num_classes: *(\d+)", file.read_text(), re.MULTILINE) if file.is_file() else None
+    return 100 / int(found[1]) if found and int(found[1]) else None
+
+
 def rank(name: str) -> int:
     """The place of a metric in the vocabulary."""
-    return list(METRICS.values()).index(metric_of(name))
+    return place_of(name)
 
 
 def heading(name: str, facets: Mapping[str, str] = MappingProxyType({})) -> str:

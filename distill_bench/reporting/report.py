@@ -1,4 +1,5 @@
-"""One HTML file that shows everything: no server, no script, no other file."""
+"""One HTML file that shows everything: no server, no other file, and a few lines of script to sort and
+filter."""
 
 from __future__ import annotations
 
@@ -10,18 +11,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from distill_bench.errors import UserError
 from distill_bench.files import write_text
 from distill_bench.reporting.axes import describe, natural, setting_words
 from distill_bench.reporting.by_class import Classes, by_class, whole
-from distill_bench.reporting.cells import FULL, cell_of, flat
+from distill_bench.reporting.cells import FULL, cell_of, flat, size_of
+from distill_bench.reporting.experiment_table import published
 from distill_bench.reporting.figures import curves
-from distill_bench.reporting.layout import Pivot, pivots
+from distill_bench.reporting.layout import MEANINGLESS, Pivot, pivots
 from distill_bench.reporting.numbers import gain, gap_text, heading, metric_of, span
 from distill_bench.reporting.reference import Reference, read_reference, reference_folder
 from distill_bench.reporting.results import Result, read_results, say
 from distill_bench.reporting.row import Row
 from distill_bench.reporting.size_figure import accuracy_against_ipc, error_against_components
 from distill_bench.reporting.table import rows
+from distill_bench.reporting.table_file import read_table
 
 __all__ = ["shade", "write_report"]
 
@@ -34,7 +38,8 @@ Warn = Callable[[str], None]
 def write_report(
     runs_root: Path, results_root: Path, out: Path, *, products_root: Path | None = None
 ) -> Path:
-    """Write the report of every run under `runs_root` to `out`, and return `out`.
+    """Write the report of every run under `runs_root`, and of all published tables in `results_root`, to
+    `out`, and return `out`.
 
     Products lie in `products_root`, beside `runs_root` if None; the papers' numbers in
     `results_root/reference`. Everything is inside the one file: pictures as data URIs, styles inline; all
@@ -58,14 +63,24 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.globals.update(
-        heading=heading, gap_text=gap_text, shade=shade, metric_of=metric_of, FULL=FULL
+        heading=heading,
+        gap_text=gap_text,
+        shade=shade,
+        metric_of=metric_of,
+        FULL=FULL,
+        MEANINGLESS=MEANINGLESS,
     )
     names = sorted({result.task for result in results})
     tasks = [
         _task(name, [result for result in results if result.task == name], reference, warn) for name in names
     ]
     page = environment.get_template("report.html.j2").render(
-        tasks=tasks, facts=_facts(results), skipped=skipped, runs_root=runs_root.name
+        tasks=tasks,
+        facts=_facts(results),
+        published=_published(results_root, warn),
+        words=_words(results),
+        skipped=skipped,
+        runs_root=runs_root.name,
     )
     write_text(out, page)
     return out
@@ -97,13 +112,20 @@ class _Run:
     cell: str  # the axes in words
     badge: str  # protocol, profile and settings in words
     headline: str  # the first measure
+    size: str  # of the evaluation, in words
     rows: list[Row]
     classes: list[Classes]  # the ranges of the measures of single classes
+    more: list[tuple[str, str]]  # further pictures: (what it is, data URI)
     picture: str
     thumbnail: str
     curves: str
     config: str
     environment: list[tuple[str, str]]
+
+    @property
+    def data(self) -> str:
+        """The first axis: the data set, or the family of mixtures."""
+        return str(next(iter(self.result.axes.values())))
 
 
 @dataclass(frozen=True)
@@ -158,12 +180,43 @@ def _run(result: Result, reference: Sequence[Reference], warn: Warn) -> _Run:
         headline=_headline(table),
         rows=whole(table),
         classes=by_class(table),
+        size=size_of(result.config),
+        more=_more_pictures(result, warn),
         picture=_inlined(picture, _PICTURE, warn),
         thumbnail=_inlined(picture, _THUMBNAIL, _ignore),
         curves=_drawn(lambda path: curves(path, result.points(warn)), _PICTURE * 3 // 2),
         config="\n".join(f"{key}: {value}" for key, value in flat(result.config).items()),
         environment=[(key.replace("_", " "), str(value)) for key, value in shown.items() if value != ""],
     )
+
+
+def _more_pictures(result: Result, warn: Warn) -> list[tuple[str, str]]:
+    """Pictures that measuring left, such as attacked images."""
+    roles = [role for role, name in result.artifacts.items() if name.endswith(".png") and role != "picture"]
+    found = [(role.replace("_", " "), _inlined(result.artifact(role), _PICTURE, warn)) for role in roles]
+    return [(role, picture) for role, picture in found if picture]
+
+
+def _published(results_root: Path, warn: Warn) -> list[tuple[str, list[Pivot]]]:
+    """The measured rows of each published table, laid out, by its name; those of smoke runs left out."""
+    tables = []
+    for file in published(results_root):
+        try:
+            found = [row for row in read_table(file) if row.mean is not None and not row.meaningless]
+        except UserError as error:
+            warn(f"skipped {error}")
+            continue
+        tables.append((f"{file.parent.name}, {file.stem}", pivots(found)))
+    return [(name, layouts) for name, layouts in tables if layouts]
+
+
+def _words(results: Sequence[Result]) -> dict[str, list[str]]:
+    """What the page can be filtered by: methods, data sets (or mixtures), protocols."""
+    return {
+        "method": sorted({result.method for result in results}),
+        "data": sorted({str(next(iter(result.axes.values()))) for result in results}, key=natural),
+        "protocol": sorted({result.protocol for result in results if result.protocol}),
+    }
 
 
 def _badge(result: Result) -> str:
@@ -173,11 +226,11 @@ def _badge(result: Result) -> str:
 
 
 def _headline(table: Sequence[Row]) -> str:
-    """The first measure of a product: ``accuracy 61.2 ± 1.1 % (3 × 5)``."""
+    """The first measure of a product: ``accuracy 61.2 ± 1.1 % (n = 3 × 5)``."""
     first = next((row for row in table if row.method != FULL), None)
     if first is None:
         return ""
-    return f"{first.metric.replace('_', ' ')} {first.ours}{_unit(first)} ({first.count})"
+    return f"{first.metric.replace('_', ' ')} {first.ours}{_unit(first)} (n = {first.count})"
 
 
 def _of_cell(run: _Run, results: Sequence[Result]) -> _Run:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_bench.metrics import Measure
+from distill_bench.metrics import Measure, place_of
 from distill_bench.reporting.axes import Axes, Settings
 from distill_bench.reporting.schema import SCHEMA, check, parse_json, read_measures
 from distill_bench.tracking import read_points
@@ -49,6 +49,11 @@ class Result:
     provenance: dict[str, Any]
     folder: Path  # of the run
     product_folder: Path
+
+    @property
+    def first(self) -> Measure:
+        """The most telling measure: accuracy, where there is one."""
+        return min(self.measures, key=lambda measure: place_of(measure.name))
 
     @property
     def data(self) -> str:

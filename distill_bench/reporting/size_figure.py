@@ -1,4 +1,5 @@
-"""Plots of measures against the size of the product, ours beside the paper's."""
+"""Plots of measures against the size of the product, or against the setting that an ablation sweeps; ours
+beside the paper's."""
 
 from __future__ import annotations
 
@@ -6,13 +7,14 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distill_bench.reporting.axes import Axes, axes_key, describe
 from distill_bench.reporting.cells import FULL
 from distill_bench.reporting.figures import PALETTE, save_figure
+from distill_bench.reporting.layout import MEANINGLESS
 from distill_bench.reporting.naming import Naming, together
-from distill_bench.reporting.numbers import heading
+from distill_bench.reporting.numbers import chance_of, heading
 from distill_bench.reporting.reference import Reference
 from distill_bench.reporting.results import Result
 from distill_bench.reporting.row import Row
@@ -56,7 +58,7 @@ def error_against_components(
 
 @dataclass
 class Panel:
-    """What one panel shows: a line for each method, a row for each size."""
+    """What one panel shows: a line for each method, a row for each size, or for each value of a setting."""
 
     axis: str  # that of the size
     rest: Axes  # the other axes
@@ -67,32 +69,57 @@ class Panel:
     rows: list[Row] = field(default_factory=list)
 
     @property
-    def sizes(self) -> list[int]:
-        """All sizes, in their order."""
-        return sorted({self.size(row) for row in self.rows})
+    def swept(self) -> str:
+        """The one setting that tells the rows of a method apart, where there is one size; else empty."""
+        if len({row.axes[self.axis] for row in self.rows}) > 1:
+            return ""
+        keys = {key for row in self.rows for key in row.settings if key not in self.naming.shared}
+        key = next(iter(keys), "")
+        places = [(row.method, str(row.settings.get(key))) for row in self.rows]
+        return key if len(keys) == 1 and len(set(places)) == len(places) else ""
 
-    def size(self, row: Row) -> int:
-        """The size of the product of `row`."""
-        return int(row.axes[self.axis])
+    @property
+    def ticks(self) -> list[str]:
+        """What stands along the panel, in its order."""
+        return sorted({self.place(row) for row in self.rows}, key=_counted)
+
+    def place(self, row: Row) -> str:
+        """Where `row` stands: the size of its product, or its value of the setting that is swept."""
+        if not self.swept:
+            return str(row.axes[self.axis])
+        return str(row.settings.get(self.swept, "default"))
 
     @property
     def title(self) -> str:
-        """``cifar10 · dc · profile fast``."""
-        words = [describe(self.rest), self.protocol, f"profile {self.profile}" if self.profile else ""]
-        return " · ".join(filter(None, words))
+        """``cifar10 · dc · profile fast``, with the size where it is not what the panel is about."""
+        sizes = {row.axes[self.axis] for row in self.rows} if self.swept else set()
+        words = [describe(self.rest), *(f"{self.axis} {size}" for size in sizes), self.protocol]
+        return " · ".join(filter(None, [*words, f"profile {self.profile}" if self.profile else ""]))
 
     @property
     def naming(self) -> Naming:
         """The names of the lines."""
         return Naming(self.rows)
 
-    def lines(self) -> dict[str, dict[int, Row]]:
-        """The row of each size, by the name of the line."""
-        lines: dict[str, dict[int, Row]] = {}
-        naming = self.naming
+    def lines(self) -> dict[str, dict[str, Row]]:
+        """The row of each place, by the name of the line."""
+        lines: dict[str, dict[str, Row]] = {}
         for row in together(self.rows):
-            lines.setdefault(naming(row), {})[self.size(row)] = row
+            name = row.method if self.swept else self.naming(row)
+            lines.setdefault(name, {})[self.place(row)] = row
         return lines
+
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of guessing, where a row is near it: not above three times as much."""
+        level = chance_of(str(self.rest.get("dataset", ""))) if self.metric == "accuracy" else None
+        near = level is not None and any((row.mean or 0.0) <= 3 * level for row in self.rows)
+        return level if near else None
+
+    @property
+    def remark(self) -> str:
+        """What stands below the panel: what all rows share, and whether they mean anything."""
+        return "; ".join(filter(None, [self.naming.above, MEANINGLESS if self.profile == "smoke" else ""]))
 
 
 def _against(path: Path, table: Sequence[Row], metrics: Sequence[str], axis: str, label: str) -> bool:
@@ -104,14 +131,18 @@ def _against(path: Path, table: Sequence[Row], metrics: Sequence[str], axis: str
 
     def draw(figure: Figure, plots: list[Plot]) -> None:
         for plot, panel in zip(plots, panels, strict=True):
-            _lines(plot, panel.lines(), names, panel.sizes)
-            if panel.ceiling is not None:
-                plot.axhline(panel.ceiling, color="#777777", linestyle="--", linewidth=1, zorder=1)
+            _lines(plot, panel.lines(), names, panel.ticks)
+            for level, dash in ((panel.ceiling, "--"), (panel.chance, ":")):
+                if level is not None:
+                    plot.axhline(level, color="#777777", linestyle=dash, linewidth=1, zorder=1)
             _dress(plot, panel)
-            shared = textwrap.fill(panel.naming.above, int(_PANEL[0] / _LETTER))
-            plot.set_xlabel(f"{label}\n{shared}" if shared else label)
+            about = panel.swept.removeprefix("method.") or label
+            plot.set_xlabel("\n".join([about, *textwrap.wrap(panel.remark, int(_PANEL[0] / _LETTER))]))
         papers = any(row.paper is not None for panel in panels for row in panel.rows)
-        _legend(figure, names, papers, any(panel.ceiling is not None for panel in panels))
+        levels = {"full data": [p.ceiling for p in panels], "chance": [p.chance for p in panels]}
+        _legend(
+            figure, names, papers, [name for name, at in levels.items() if any(a is not None for a in at)]
+        )
 
     return save_figure(path, len(panels), _PANEL, draw)
 
@@ -133,19 +164,26 @@ def _panels(table: Sequence[Row], metrics: Sequence[str], axis: str) -> list[Pan
 
 
 def _lines(
-    axes: Plot, lines: Mapping[str, Mapping[int, Row]], names: Sequence[str], sizes: Sequence[int]
+    axes: Plot, lines: Mapping[str, Mapping[str, Row]], names: Sequence[str], ticks: Sequence[str]
 ) -> None:
     """Every method a little aside of the next, so that bars do not hide one another."""
     for name, line in lines.items():
         index = names.index(name)
         colour, marker, dash = _look(index)
         aside = 0.25 * ((index + 0.5) / len(names) - 0.5)
-        ours = [(sizes.index(size) + aside, row) for size, row in sorted(line.items())]
+        places = sorted(line, key=ticks.index)
+        ours = [(ticks.index(place) + aside, line[place]) for place in places]
         xs, bars = [x for x, _ in ours], [row.std or 0.0 for _, row in ours]
         means = [row.mean or 0.0 for _, row in ours]
-        axes.errorbar(
-            xs, means, bars, color=colour, marker=marker, markersize=5, linewidth=1.5, capsize=2.5, ls=dash
-        )
+        joined = dash if all(map(_is_number, ticks)) else "none"  # words have no order
+        look: dict[str, Any] = {
+            "color": colour,
+            "marker": marker,
+            "markersize": 5,
+            "linewidth": 1.5,
+            "linestyle": joined,
+        }
+        axes.errorbar(xs, means, bars, capsize=2.5, **look)
         papers = [(x, row) for x, row in ours if row.paper is not None]
         if papers:
             xs, bars = [x for x, _ in papers], [row.paper_std or 0.0 for _, row in papers]
@@ -186,16 +224,16 @@ def _ceiling(table: Sequence[Row], problem: Axes, row: Row) -> float | None:
 
 
 def _dress(axes: Plot, panel: Panel) -> None:
-    sizes, values = panel.sizes, [row.mean for row in panel.rows if row.mean]
-    axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
-    axes.set_xlim(-0.4, len(sizes) - 0.6)
-    axes.set_ylabel(heading(panel.metric))
+    ticks, values = panel.ticks, [row.mean for row in panel.rows if row.mean]
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_xlim(-0.4, len(ticks) - 0.6)
+    axes.set_ylabel(f"{heading(panel.metric)}, bars: std")
     if panel.metric != "accuracy" and values and min(values) > 0 and max(values) > 20 * min(values):
         axes.set_yscale("log")
     axes.set_title(panel.title)
 
 
-def _legend(figure: Figure, names: Sequence[str], papers: bool, ceiling: bool) -> None:
+def _legend(figure: Figure, names: Sequence[str], papers: bool, levels: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     looks = [_look(index) for index in range(len(names))]
@@ -216,8 +254,9 @@ def _legend(figure: Figure, names: Sequence[str], papers: bool, ceiling: bool) -
                 label="paper",
             )
         )
-    if ceiling:
-        handles.append(Line2D([], [], color="#777777", linestyle="--", label="full data"))
+    for name in levels:
+        dash: Literal["--", ":"] = "--" if name == "full data" else ":"
+        handles.append(Line2D([], [], color="#777777", linestyle=dash, label=name))
     width = figure.get_figwidth() - 0.2
     labels = [_wrapped(str(handle.get_label()), width) for handle in handles]
     for handle, text in zip(handles, labels, strict=True):
@@ -227,6 +266,19 @@ def _legend(figure: Figure, names: Sequence[str], papers: bool, ceiling: bool) -
     high = sum(max(text.count("\n") + 1 for text in line) for line in lines)
     figure.set_figheight(figure.get_figheight() + 0.2 * (high - 1))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def _counted(tick: str) -> tuple[int, float, str]:
+    """Numbers by their value, words after them, and the default first, whose value is not known here."""
+    return (1, float(tick), tick) if _is_number(tick) else (0 if tick == "default" else 2, 0.0, tick)
+
+
+def _is_number(tick: str) -> bool:
+    try:
+        float(tick)
+    except ValueError:
+        return False
+    return True
 
 
 def _wrapped(label: str, width: float) -> str:

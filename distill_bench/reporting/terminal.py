@@ -91,14 +91,13 @@ def show_sweep(
 
 
 def _best_pictured(results: Sequence[Result]) -> Result | None:
-    """The run with a picture whose first measure is best; None if none has one."""
+    """The run with a picture whose most telling measure is best; None if none has one."""
     pictured = [result for result in results if result.artifact("picture")]
     return max(pictured, key=_score, default=None)
 
 
 def _score(result: Result) -> float:
-    first = result.measures[0]
-    return gain(fmean(first.values), first.name) or 0.0
+    return gain(fmean(result.first.values), result.first.name) or 0.0
 
 
 def _picture(result: Result) -> Path:
@@ -157,8 +156,7 @@ def _beside_the_paper(result: Result) -> list[Row]:
 
 def _yardsticks(run: Result, runs_root: Path) -> list[str]:
     """What an accuracy is to be compared with: chance, and random images if that cell has been run."""
-    first = run.measures[0]
-    if "accuracy" not in first.name:
+    if "accuracy" not in run.first.name:
         return []
     lines = [f"chance: {level:.1f} %"] if (level := chance(run.config)) else []
     baseline = [] if run.method == "random" else _of_random(run, runs_root)

@@ -87,7 +87,7 @@ def _make(machine: Machine, plan: ProductPlan, folder: Folder) -> Stored:
     digest = save_product(
         folder.work / file, kind, product, {**what, "made_with": environment(machine.device)}
     )
-    product.draw(folder.work / picture)
+    product.draw(folder.work / picture, plan.title)
     context.tracker.rewind()
     drawn = {"picture": picture} if (folder.work / picture).exists() else {}
     artifacts = {"product": file, **drawn, **product.artifacts}

@@ -31,7 +31,8 @@ def check(ctx: Context) -> None:
 
 def measure(ctx: Context, product: Classifier) -> Outcome:
     """Measures of `evaluation.classifier_measures` on the test images, of the weights that were kept; under
-    an attack also `robust_accuracy`, with the flags of each image in a file."""
+    an attack also `robust_accuracy`, with the flags of each image in a file, and an example of each class in
+    a picture."""
     test = ctx.dataset.test
     measures = evaluation.classifier_measures(product, test, ctx.dataset.class_names)
     attack = ctx.group(AttackConfig)
@@ -39,4 +40,8 @@ def measure(ctx: Context, product: Classifier) -> Outcome:
         return Outcome(measures)
     flags = attacks.robust_flags(ctx, product, 1, test, attack, "attack")
     flags.save(ctx.folder / "attacked.parquet")
-    return Outcome([*measures, *flags.measures()], {"attacked": "attacked.parquet"})
+    artifacts = {"attacked": "attacked.parquet"}
+    picture = ctx.folder / "attacked.png"
+    if attacks.draw_examples(picture, product, 1, test, attack, flags, ctx.dataset.class_names, ctx.seed):
+        artifacts["attacked_picture"] = picture.name
+    return Outcome([*measures, *flags.measures()], artifacts)

@@ -84,7 +84,8 @@ def measure(ctx: Context, product: SyntheticSet) -> Outcome:
 def _attacked(
     ctx: Context, artifacts: dict[str, str], name: str, students: training.Students
 ) -> list[Measure]:
-    """`robust_accuracy` of the students of one architecture; the flags of each image go into a file."""
+    """`robust_accuracy` of the students of one architecture; the flags of each image go into a file, an
+    example of each class into a picture."""
     networks = attacks.PixelNetworks(students.modules, ctx.dataset.transform)
     test = training.test_split(ctx.dataset, ctx.group(ProtocolConfig))
     flags = attacks.robust_flags(
@@ -92,6 +93,10 @@ def _attacked(
     )
     artifacts[f"attacked_{name}"] = f"attacked_{name}.parquet"
     flags.save(ctx.folder / artifacts[f"attacked_{name}"])
+    examples = (networks, networks.copies, ctx.dataset.test, ctx.group(AttackConfig), flags)
+    picture = f"attacked_{name}.png"
+    if attacks.draw_examples(ctx.folder / picture, *examples, ctx.dataset.class_names, ctx.seed):
+        artifacts[f"attacked_{name}_picture"] = picture
     return flags.measures({"student": name})
 
 

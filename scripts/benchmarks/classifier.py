@@ -161,7 +161,7 @@ class Timed(Run):
 
     seconds = 0.0
 
-    def loop(self, name: str, total: int, state: dict[str, Any]) -> Iterator[int]:
+    def loop(self, name: str, total: int, state: dict[str, Any], *_: Any) -> Iterator[int]:
         began = 0.0
         for step in super().loop(name, min(total, FIRST + STEPS), state):
             began = time.perf_counter() if step == FIRST else began

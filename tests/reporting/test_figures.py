@@ -166,7 +166,7 @@ def test_a_legend_of_long_names_stays_inside_the_picture() -> None:
     figure = Figure(figsize=(4.2, 3.4), layout="constrained")
     figure.subplots(1, 1)
     long = "igds [generator.architecture=cifar_cpu, generator.sampling_steps=25, guidance_scale=5.0]"
-    _legend(figure, ["random", "dm", f"{long} one", f"{long} two"], True, True)
+    _legend(figure, ["random", "dm", f"{long} one", f"{long} two"], True, ["full data", "chance"])
     figure.canvas.draw()
     (legend,) = figure.legends
     box, picture = legend.get_window_extent(), figure.bbox
@@ -185,8 +185,56 @@ def test_lines_of_a_figure_are_named_by_the_settings_in_which_they_differ(tmp_pa
                 tmp_path, build.content("igds", build.images(dataset, 10, settings=settings), [measure])
             )
     panels = _panels(rows(read_results(tmp_path)), ["accuracy"], "ipc")
-    assert [list(panel.lines()) for panel in panels] == [["igds [scale=default]", "igds [scale=5]"]] * 2
+    assert [list(panel.lines()) for panel in panels] == [["igds"]] * 2
+    assert [panel.swept for panel in panels] == ["method.scale"] * 2
+    assert [panel.ticks for panel in panels] == [["default", "5"]] * 2
     assert {panel.naming.above for panel in panels} == {"generator.cfg=1.0"}
+
+
+def test_an_ablation_has_the_swept_value_along_the_panel(tmp_path: Path) -> None:
+    for beta in (3, 0.3, 0, 10):
+        settings = {"generator.cfg": 1.0, "method.beta": beta}
+        measure = build.measure("accuracy", 30.0 + beta, student="convnet")
+        build.write(tmp_path, build.content("igds", build.images("digits", 10, settings=settings), [measure]))
+    (panel,) = _panels(rows(read_results(tmp_path)), ["accuracy"], "ipc")
+    assert (panel.swept, panel.ticks) == ("method.beta", ["0", "0.3", "3", "10"])
+    assert list(panel.lines()) == ["igds"]
+    assert "ipc 10" in panel.title
+    assert panel.remark == "generator.cfg=1.0"
+    other = build.content(
+        "igds", build.images("digits", 1), [build.measure("accuracy", 30.0, student="convnet")]
+    )
+    build.write(tmp_path, other)
+    (panel,) = _panels(rows(read_results(tmp_path)), ["accuracy"], "ipc")
+    assert (panel.swept, panel.ticks) == ("", ["1", "10"])
+
+
+@pytest.mark.parametrize(("value", "level"), [(11.0, 10.0), (80.0, None)])
+def test_chance_is_drawn_where_a_method_is_near_it(tmp_path: Path, value: float, level: float | None) -> None:
+    measure = build.measure("accuracy", value, student="convnet")
+    build.write(tmp_path, build.content("dm", build.images("digits"), [measure]))
+    (panel,) = _panels(rows(read_results(tmp_path)), ["accuracy"], "ipc")
+    assert panel.chance == level
+
+
+def test_a_figure_is_written_as_pdf_too(tmp_path: Path) -> None:
+    build.write(
+        tmp_path, build.content("dm", build.images(), [build.measure("accuracy", 1.0, student="convnet")])
+    )
+    for name in ("a.pdf", "b.pdf"):
+        assert accuracy_against_ipc(tmp_path / name, read_results(tmp_path))
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+def test_the_title_of_a_grid_is_whole_whatever_its_length(tmp_path: Path) -> None:
+    title = " · ".join(["datadam", "tinyimagenet", "ipc 1", "profile smoke: means nothing", "seed 0"])
+    shapes = {}
+    for name, text in (("without", ""), ("with", title)):
+        image_grid(tmp_path / f"{name}.png", np.ones((2, 1, 3, 8, 8)), ["a", "b"], text)
+        shapes[name] = opened(tmp_path / f"{name}.png")
+    assert shapes["with"].shape[0] > shapes["without"].shape[0]
+    assert (shapes["with"][:, -16:] == 255).all()  # the margin at the right
 
 
 def test_networks_that_did_not_distil_are_not_in_the_figure(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill_bench.reporting import Row, write_report
+from distill_bench.reporting import Row, write_report, write_table
 from distill_bench.reporting.report import shade
 from tests.conftest import REPOSITORY
 from tests.reporting import build
@@ -58,10 +58,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_nothing_is_loaded_from_elsewhere(full: Path) -> None:
     text = full.read_text()
-    for tag, attributes in Page(text).tags:
-        assert tag not in ("script", "link", "iframe", "object", "embed")
+    tags = Page(text).tags
+    assert [attributes for tag, attributes in tags if tag == "script"] == [{}]
+    for tag, attributes in tags:
+        assert tag not in ("link", "iframe", "object", "embed")
         for name in ("src", "href", "srcset", "data", "poster"):
-            assert (attributes.get(name) or "data:").startswith("data:"), f"{tag} {name}"
+            assert (attributes.get(name) or "data:").startswith(("data:", "#")), f"{tag} {name}"
     assert "url(" not in text
     assert "@import" not in text
 
@@ -69,7 +71,7 @@ def test_nothing_is_loaded_from_elsewhere(full: Path) -> None:
 def test_every_run_has_its_section_with_measures_config_and_command(full: Path) -> None:
     page = Page(full.read_text())
     folders = [folder.name for folder in (full.parent / "runs").iterdir()]
-    assert sum(tag == "details" for tag, _ in page.tags) == len(folders)
+    assert sum(attributes.get("class") == "run" for _, attributes in page.tags) == len(folders)
     assert all(name in page.text for name in folders)
     for part in ("method.name: datadam", "python run.py method=datadam seed=1", build.CPU, "feedbeef"):
         assert part in page.text
@@ -105,7 +107,8 @@ def test_hostile_text_is_shown_and_not_obeyed(tmp_path: Path) -> None:
     content["config"]["method"]["name"] = evil
     content["provenance"] |= {"command": evil, evil: evil, "device": evil}
     page = report(tmp_path, content)
-    assert not any(tag == "script" or attributes.get("src") == "x" for tag, attributes in page.tags)
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert not any(attributes.get("src") == "x" for tag, attributes in page.tags)
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert page.text.count(evil) >= 5
     assert "<img src=x onerror=alert(1)>" in page.text
@@ -173,8 +176,66 @@ def test_a_card_says_how_its_product_was_measured_and_the_mean_of_all_seeds(tmp_
         build.write(tmp_path / "runs", content)
     page = report(tmp_path)
     assert re.search(r"dsa · cifar10 · ipc 1\s*protocol dc · profile fast · iterations=67", page.text)
-    assert "accuracy 25.0 ± 7.1 % (2 × 1)" in page.text
+    assert "accuracy 25.0 ± 7.1 % (n = 2 × 1)" in page.text
     assert not any("gap better" in (attributes.get("class") or "") for _, attributes in page.tags)
+
+
+def test_every_card_run_and_row_can_be_filtered_by_method_data_and_protocol(full: Path) -> None:
+    page = Page(full.read_text())
+    options = {attributes["name"]: attributes for tag, attributes in page.tags if tag == "select"}
+    assert set(options) == {"method", "data"}  # one protocol alone needs no choice
+    for kind in ("run", "shot"):
+        marked = [attributes for _, attributes in page.tags if attributes.get("class") == kind]
+        assert marked
+        assert all({"data-method", "data-data", "data-protocol"} <= set(each) for each in marked)
+    rows = [attributes for tag, attributes in page.tags if tag == "tr" and "data-method" in attributes]
+    assert {"datadam", "full", "west"} <= {attributes["data-method"] for attributes in rows}
+    cells = [attributes for tag, attributes in page.tags if tag == "td" and "data-value" in attributes]
+    assert all(float(attributes["data-value"] or "x") > 0 for attributes in cells)  # what sorting goes by
+
+
+def test_a_click_on_a_product_enlarges_a_picture_that_is_there(full: Path) -> None:
+    tags = Page(full.read_text()).tags
+    large = [attributes["data-large"] for _, attributes in tags if "data-large" in attributes]
+    places = {attributes.get("id") for tag, attributes in tags if tag == "img"}
+    assert large
+    assert set(large) <= places
+    anchors = {str(attributes["href"])[1:] for tag, attributes in tags if tag == "a"}
+    assert anchors <= {attributes.get("id") for _, attributes in tags}
+
+
+def test_published_tables_are_shown_and_marked(tmp_path: Path) -> None:
+    fixed: dict[str, Any] = {"axes": {"dataset": "cifar10", "ipc": 1}, "metric": "accuracy", "seeds": 1}
+    table = [Row(method="dm", mean=25.0, profile="fast", repeats=3, **fixed)]
+    smoke = [Row(method="dc", mean=9.0, profile="smoke", repeats=3, **fixed)]
+    write_table(tmp_path / "results" / "somewhere" / "table1", [*table, *smoke], title="")
+    (tmp_path / "results" / "bad").mkdir()
+    (tmp_path / "results" / "bad" / "table1.csv").write_text("hello")
+    page = report(tmp_path, accuracy("random", 14.0))
+    assert sum(attributes.get("class") == "published" for _, attributes in page.tags) == 1
+    text = page.text[page.text.index("Published tables") :]
+    assert "somewhere, table1" in text
+    assert "25.0" in text
+    assert "9.0" not in text
+    assert "bad/table1.csv" in page.text
+
+
+def test_a_smoke_run_says_so_beside_every_number_and_sizes_stand_with_it(tmp_path: Path) -> None:
+    content = accuracy("dm", 12.0, profile="smoke")
+    content["config"] |= {"student": {"name": "convnet", "width": 8}, "protocol": {"epochs": 4, "nets": 2}}
+    build.add_picture(tmp_path / "runs", content, np.zeros((10, 1, 3, 8, 8)), ["class"] * 10)
+    page = report(tmp_path, content)
+    assert page.text.count("means nothing") == 2  # on the card and on the run
+    assert page.text.count("these numbers mean nothing") == 1  # above the table
+    assert page.text.count("convnet of width 8, E = 4, 2 networks a set") == 3
+
+
+def test_diagnostics_are_folded_below_the_accuracies(tmp_path: Path) -> None:
+    measures = [build.measure("cmi", 0.1, 0.2), build.measure("accuracy", 20.0, 22.0, student="convnet")]
+    page = report(tmp_path, build.content("igds", build.images(), measures))
+    folded = page.text[page.text.index("1 more measures") : page.text.index("Methods")]
+    assert "cmi" in folded
+    assert "accuracy" not in folded
 
 
 def test_nothing_that_is_damaged_fails_the_report(tmp_path: Path) -> None:

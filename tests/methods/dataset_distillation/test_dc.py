@@ -49,7 +49,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(context: MakeContext) -> N
             ctx.interrupt.requested = step == 1
             yield step
 
-    ctx.loop = stopping  # type: ignore[method-assign]
+    ctx.loop = stopping  # type: ignore[method-assign, assignment]
     with pytest.raises(Interrupted):
         dc.run(ctx, dc.Config(**SMALL))
     ctx.interrupt.requested, ctx.loop = False, steps  # type: ignore[method-assign]

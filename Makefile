@@ -18,12 +18,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-demo: $(READY) ## distil the handwritten digits on the CPU, in about two minutes
+demo: $(READY) ## distil the handwritten digits on the CPU and attack what learned from them: three minutes
 	$(BIN)/python run.py experiment=demo $(ARGS)
+	$(BIN)/python scripts/report.py
 	@echo
-	@echo 'Next:  make report, then open report.html'
-	@echo '       $(BIN)/python run.py --help'
-	@echo '       $(BIN)/python run.py -m method=random,herding,dm,datadam dataset=digits ipc=1,10 profile=fast'
+	@echo 'Open report.html in a browser. Then, for example:'
+	@echo '  $(BIN)/python run.py method=datadam dataset=digits ipc=1 profile=fast method.iterations=1000'
+	@echo '  $(BIN)/python run.py -m method=random,herding,dm dataset=digits ipc=1,10 profile=fast seed=0,1,2'
+	@echo '  $(BIN)/python run.py --help'
 
 table-%: $(READY) ## a paper's table, into tables/, e.g. table-datadam-1 PROFILE=smoke|fast|paper ARGS="device=cuda"
 	$(BIN)/python run.py experiment=$(subst -,_table,$*) profile=$(PROFILE) $(ARGS)

@@ -177,7 +177,12 @@ class WandbMirror:
 
         def close() -> None:
             self.run.summary.update(dict(summary))
+            place = "" if self.run.offline else self.run.url
+            folder = Path(self.run.dir).parent
             self.run.finish()
+            print(
+                f"wandb: {place or f'offline, in {folder}; wandb sync {folder} uploads it'}", file=sys.stderr
+            )
 
         self._guard(close)
 

@@ -85,6 +85,9 @@ def show_sweep(
     things = {file: pictures[file.suffix] for file in files if file.suffix in pictures}
     if (best := _best_pictured(results)) is not None:
         things[_picture(best)] = f"what {best.method} made: {describe(best.axes)}, seed {best.seed}"
+        attacked = next((role for role in best.artifacts if role.endswith("_picture")), "")
+        if (file := best.artifact(attacked)) is not None:
+            things[file] = "what the attack does to those who learned from it"
     _show_lines(console, "look at", {str(near(file)): what for file, what in things.items()})
     if results:
         _show_lines(console, "next", {"make report": "all runs and tables in one page: report.html"})

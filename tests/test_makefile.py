@@ -17,7 +17,7 @@ def make(*words: str) -> str:
 
 def test_help_lists_every_command() -> None:
     listed = make("help")
-    for target in ("demo", "test", "test-slow", "lint", "report", "clean", "table-"):
+    for target in ("demo", "test", "test-slow", "lint", "report", "clean", "table-", "publish-"):
         assert f"make {target}" in listed
 
 

@@ -112,7 +112,7 @@ def test_the_report_shows_ranges_of_classes_and_a_headline(tmp_path: Path) -> No
     page = write_report(tmp_path / "runs", tmp_path / "results", tmp_path / "report.html").read_text()
     assert page.count("class cmi") == 1
     assert "class cmi (nat): 1000 classes, lowest 3, highest 8" in page
-    assert '<span class="push">accuracy 97.1 % (1 × 1)</span>' in page
+    assert '<span class="push">accuracy 97.1 % (n = 1 × 1)</span>' in page
     assert "kd from mlp" in page
 
 

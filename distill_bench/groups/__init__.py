@@ -18,7 +18,7 @@ from distill_bench.groups.group import Group, plain
 from distill_bench.groups.ipc import IpcConfig
 from distill_bench.groups.mixture import MixtureConfig, MixtureKind
 from distill_bench.groups.profile import ProfileConfig
-from distill_bench.groups.protocol import Batching, Initial, Labels, ProtocolConfig
+from distill_bench.groups.protocol import Batching, Initial, Labels, Pack, ProtocolConfig
 from distill_bench.groups.recipe import Augmentation, Optimiser, Recipe, RecipeConfig, Schedule
 from distill_bench.groups.student import Norm, Pooling, StudentConfig
 from distill_bench.groups.teacher import TeacherConfig
@@ -44,6 +44,7 @@ __all__ = [
     "MixtureKind",
     "Norm",
     "Optimiser",
+    "Pack",
     "Pooling",
     "ProfileConfig",
     "ProtocolConfig",

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from distill_bench.architectures import architecture, names
 from distill_bench.errors import UserError, closest, require
-from distill_bench.groups.recipe import Recipe
+from distill_bench.groups.recipe import Augmentation, Recipe
 
-__all__ = ["Batching", "Initial", "Labels", "ProtocolConfig"]
+__all__ = ["Batching", "Initial", "Labels", "Pack", "ProtocolConfig"]
 
 
 class Batching(Enum):
@@ -39,6 +39,13 @@ class Labels(Enum):
 
     hard = "hard"  # the set's labels: cross-entropy
     soft = "soft"  # those of a teacher of the same architecture, trained on all images: KL divergence
+
+
+class Pack(Enum):
+    """How the images of a class come onto a canvas."""
+
+    downscale = "downscale"  # each is averaged down, so that the canvas has the size of one image
+    stack = "stack"  # as they are: the canvas is as many times larger
 
 
 CLASS_CHANGES = {
@@ -96,6 +103,8 @@ class ProtocolConfig(Recipe):
     ceiling: bool = False  # also train on the whole training set (once, cached) for comparison
     full_steps: int = 12_000  # optimisation steps on the whole training set, at least one epoch
     full_nets: int = 1  # networks trained on the whole training set
+    canvas: int = 1  # images a side of what the students see: 2 packs four of a class on each canvas
+    pack: Pack = Pack.downscale  # what becomes of them there
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,12 +118,23 @@ class ProtocolConfig(Recipe):
             table = getattr(self, key)
             fits = all(ipc >= 1 and value >= 1 for ipc, value in table.items())
             require(fits, f"protocol.{key}", table, "a table of IPC and values, all >= 1")
+        self._check_canvas()
         for name in self.initial:
             if not architecture(name, "protocol.initial").ours:
                 raise UserError(f"protocol.initial.{name}: unknown network; {closest(name, names())}")
         for classes, changes in self.by_classes.items():
             for key, value in changes.items():
                 _check_class_change(f"protocol.by_classes.{classes}.{key}", key, value)
+
+    def _check_canvas(self) -> None:
+        """Patches have crops or no augmentation, and the labels of their canvas."""
+        require(self.canvas >= 1, "protocol.canvas", self.canvas, ">= 1")
+        if self.canvas > 1:
+            fits = not self.augment or self.augmentation is Augmentation.crop
+            key = "protocol.augmentation"
+            require(fits, key, self.augmentation.name, f"crop for protocol.canvas={self.canvas}")
+            hard = self.labels is Labels.hard
+            require(hard, "protocol.labels", self.labels.name, f"hard for protocol.canvas={self.canvas}")
 
     def full_data(self) -> ProtocolConfig:
         """How networks are trained on the whole training set: as `dc` trains, whatever else the protocol has.
@@ -134,12 +154,13 @@ class ProtocolConfig(Recipe):
         return replace(plain_recipe, **sizes)
 
     def unused(self) -> frozenset[str]:
-        """Students of a synthetic set are trained for epochs."""
-        return frozenset({"steps"})
+        """Students of a synthetic set are trained for epochs; images that are alone are not packed."""
+        return frozenset({"steps"} if self.canvas > 1 else {"steps", "pack"})
 
     def idle(self) -> frozenset[str]:
-        """No laws of first weights, where every network has its own; test images as they are."""
-        return frozenset(key for key in ("initial", "test_resize") if not getattr(self, key))
+        """No laws of first weights, where every network has its own; test images as they are; no canvases."""
+        alone = {"canvas"} if self.canvas == 1 else set()
+        return frozenset(alone | {key for key in ("initial", "test_resize") if not getattr(self, key)})
 
     def product_identity(self) -> dict[str, Any]:
         """A product that uses the protocol uses networks trained on the whole training set, and nothing

@@ -111,7 +111,7 @@ def plan_run(config: DictConfig, choices: Mapping[str, str], words: Sequence[str
         settings=_settings(composition, product, by_hand, set(task.TABLE.values())),
         command=" ".join(["python run.py", *without_places(words)]),
     )
-    _check_ipc(product)
+    _check_ipc(product, choices)
     return plan
 
 
@@ -188,10 +188,19 @@ def _refuse_unused(product: ProductPlan, parts: Parts, by_hand: Mapping[str, Any
         raise UserError(f"{key}={value}: method={product.name} does not use {group} {reason}")
 
 
-def _check_ipc(product: ProductPlan) -> None:
-    if "ipc" in product.groups and "dataset" in product.groups:
-        wanted, smallest = product.groups["ipc"].images_per_class, product.groups["dataset"].smallest_class
-        allowed = (
-            f"at most {smallest}, the training images of the smallest class of {product.labels['dataset']}"
-        )
-        require(smallest == 0 or wanted <= smallest, "ipc.images_per_class", wanted, allowed)
+def _check_ipc(product: ProductPlan, choices: Mapping[str, str]) -> None:
+    """UserError for more images than a class has, and for canvases that the protocol does not look at."""
+    if "ipc" not in product.groups:
+        return
+    ipc, smallest = product.groups["ipc"], product.groups["dataset"].smallest_class
+    most = smallest // ipc.canvas**2
+    each = f", {ipc.canvas**2} on a canvas" if ipc.canvas > 1 else ""
+    allowed = (
+        f"at most {most}, the training images of the smallest class of {product.labels['dataset']}{each}"
+    )
+    require(
+        not smallest or ipc.images_per_class <= most, "ipc.images_per_class", ipc.images_per_class, allowed
+    )
+    canvas = product.groups["protocol"].canvas
+    allowed = f"{canvas}, the images a side of a canvas of protocol={choices['protocol']}"
+    require(ipc.canvas == canvas, "ipc.canvas", ipc.canvas, allowed)

@@ -43,12 +43,12 @@ def check(ctx: Context) -> None:
     }
     for student in training.architectures(ctx.group(StudentConfig), ctx.group(ProtocolConfig)).values():
         models.build(student, **shape)
-    smallest, wanted = ctx.dataset.train.smallest_class, ctx.group(IpcConfig).images_per_class
+    smallest, ipc = ctx.dataset.train.smallest_class, ctx.group(IpcConfig)
     require(
-        wanted <= smallest,
+        ipc.drawn <= smallest,
         "ipc.images_per_class",
-        wanted,
-        f"at most {smallest}, the images of the smallest class",
+        ipc.images_per_class,
+        f"at most {smallest // ipc.canvas**2}, the images of the smallest class",
     )
 
 

@@ -119,7 +119,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     if terms.channel:
         _warn_of_blindness(ctx, cfg.power_channel)
     data, student = ctx.dataset, ctx.group(StudentConfig)
-    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.group_in_use(ProtocolConfig)
+    per_class, protocol = ctx.group(IpcConfig).drawn, ctx.group_in_use(ProtocolConfig)
     start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
     images = matching.match_class_means(ctx, data, student, start, cfg, terms.statistics, terms.curves)
     return products.synthetic_set(data, images)

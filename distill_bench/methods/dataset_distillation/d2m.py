@@ -132,9 +132,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     if _distils(cfg):
         student, protocol = ctx.group(StudentConfig), ctx.group(ProtocolConfig)
         generator = distilled_generator(ctx, data, student, protocol, cfg, generator)
-    noise = latent.class_noise(
-        ctx.seed, data.num_classes, ctx.group(IpcConfig).images_per_class, generator.noise
-    )
+    noise = latent.class_noise(ctx.seed, data.num_classes, ctx.group(IpcConfig).drawn, generator.noise)
     images = latent.draw_images(generator, noise, config.sampling_batch)
     file = ctx.folder / "generator.safetensors"
     latent.save_latent(file, generator)

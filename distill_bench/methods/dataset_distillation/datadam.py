@@ -88,7 +88,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     where m is the class mean of `spatial_attention` and L_MMD is DM's loss.
     """
     data, student = ctx.dataset, ctx.group(StudentConfig)
-    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.group_in_use(ProtocolConfig)
+    per_class, protocol = ctx.group(IpcConfig).drawn, ctx.group_in_use(ProtocolConfig)
     start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
     matched = partial(statistics, cfg=cfg)
     images = matching.match_class_means(ctx, data, student, start, cfg, matched)

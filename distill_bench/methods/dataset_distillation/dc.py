@@ -54,7 +54,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     where theta_t is the network after t rounds of training on S.
     """
     data, student = ctx.dataset, ctx.group(StudentConfig)
-    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.group_in_use(ProtocolConfig)
+    per_class, protocol = ctx.group(IpcConfig).drawn, ctx.group_in_use(ProtocolConfig)
     start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
     images = matching.match_gradients(ctx, data, student, start, cfg)
     return products.synthetic_set(data, images)

@@ -163,7 +163,7 @@ def parts(cfg: Config, groups: Mapping[str, Any]) -> dict[str, ProductSpec]:
     task."""
     task = method_module(cfg.base).INFO.task
     require(task == INFO.task, "method.base", cfg.base, f"a method of {INFO.task}, not of {task}")
-    size = round(cfg.pool_factor * groups["ipc"].images_per_class)
+    size = round(cfg.pool_factor * groups["ipc"].drawn)
     ipc = {"ipc": {"images_per_class": size}}
     return {
         "method.base": ProductSpec(
@@ -222,7 +222,7 @@ class Selection:
 
 def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """Make the pool, score it and the originals, and keep IPC images of each class in random order."""
-    data, per_class = ctx.dataset, ctx.group(IpcConfig).images_per_class
+    data, per_class = ctx.dataset, ctx.group(IpcConfig).drawn
     (spec,) = parts(cfg, ctx.groups).values()
     pool: SyntheticSet = ctx.product(spec)
     labels, classes = pool.labels, data.num_classes

@@ -39,6 +39,6 @@ INFO = MethodInfo(
 
 def run(ctx: Context, _cfg: Config) -> SyntheticSet:
     """Draw IPC images of each class from p(x | y) with classifier-free guidance of weight `generator.cfg`."""
-    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
+    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).drawn
     prior = generative.load_prior(ctx, ctx.dataset, config)
     return generative.draw_set(ctx, ctx.dataset, prior, config, per_class)

@@ -67,7 +67,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
         \|_2^2
     """
     data, student = ctx.dataset, ctx.group(StudentConfig)
-    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.group_in_use(ProtocolConfig)
+    per_class, protocol = ctx.group(IpcConfig).drawn, ctx.group_in_use(ProtocolConfig)
     start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
     images = matching.match_class_means(ctx, data, student, start, cfg, statistics)
     return products.synthetic_set(data, images)

@@ -260,7 +260,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
 
     .. math:: e \leftarrow e - \sqrt{1 - ab_t}\, s\, \nabla [\log q(y|x) + \beta KL(q \| Q_y)](\hat x_0)
     """
-    data, config, per_class = ctx.dataset, ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
+    data, config, per_class = ctx.dataset, ctx.group(GeneratorConfig), ctx.group(IpcConfig).drawn
     prior = generative.load_prior(ctx, data, config)
     if not cfg.guidance_scale:
         return generative.draw_set(ctx, data, prior, config, per_class)

@@ -40,7 +40,7 @@ INFO = MethodInfo(
 def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """Select IPC images per class by `matching.greedy_kcenter`; the first is the one closest to the class
     mean."""
-    data, per_class = ctx.dataset, ctx.group(IpcConfig).images_per_class
+    data, per_class = ctx.dataset, ctx.group(IpcConfig).drawn
     student, protocol = ctx.group_in_use(StudentConfig), ctx.group_in_use(ProtocolConfig)
     features = matching.coreset_features(ctx, data, cfg.features, student, protocol)
     indices = matching.select_coreset(data, Init.kcenter, features, per_class)

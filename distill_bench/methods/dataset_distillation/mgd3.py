@@ -55,7 +55,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """Find IPC modes of each class, then draw image i of a class under the pull of mode i."""
     from distill_bench.generative.modes import ModeGuidance, class_modes
 
-    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
+    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).drawn
     prior = generative.load_prior(ctx, ctx.dataset, config)
     modes = class_modes(ctx, ctx.dataset, prior, config, per_class)
     pull = ModeGuidance(modes, cfg.mode_scale, cfg.stop)

@@ -74,6 +74,6 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     """Tune the prior with both criteria, then draw IPC images of each class from it as `diffusion` does."""
     from distill_bench.generative.minimax import tuned_prior
 
-    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).images_per_class
+    config, per_class = ctx.group(GeneratorConfig), ctx.group(IpcConfig).drawn
     prior = tuned_prior(ctx, ctx.dataset, config, cfg)
     return generative.draw_set(ctx, ctx.dataset, prior, config, per_class)

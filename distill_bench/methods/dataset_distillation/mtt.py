@@ -90,7 +90,7 @@ def run(ctx: Context, cfg: Config) -> SyntheticSet:
     over minibatches b_i of S, where theta* are the weights of an expert after each epoch.
     """
     data, student = ctx.dataset, ctx.group(StudentConfig)
-    per_class, protocol = ctx.group(IpcConfig).images_per_class, ctx.group_in_use(ProtocolConfig)
+    per_class, protocol = ctx.group(IpcConfig).drawn, ctx.group_in_use(ProtocolConfig)
     start = matching.initial_images(ctx, data, per_class, cfg.init, student, protocol)
     images, rate = matching.match_trajectories(ctx, data, student, start, cfg)
     return products.synthetic_set(data, images, lr=rate)

@@ -35,5 +35,5 @@ INFO = MethodInfo(
 def run(ctx: Context, cfg: Config) -> SyntheticSet:  # noqa: ARG001 (every method has this form)
     """Draw IPC images per class; the same draw that the other methods start from under the same seed."""
     data = ctx.dataset
-    indices = matching.random_indices(ctx, data, ctx.group(IpcConfig).images_per_class)
+    indices = matching.random_indices(ctx, data, ctx.group(IpcConfig).drawn)
     return products.synthetic_set(data, data.train.pixels_at(indices.flatten()))

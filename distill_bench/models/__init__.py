@@ -8,7 +8,7 @@ from distill_bench.models.foreign import TimmNetwork
 from distill_bench.models.initial import Randomiser, flatten_parameters, reinitialise
 from distill_bench.models.instance_norm import InstanceNorm, differentiate_twice
 from distill_bench.models.mlp import Mlp
-from distill_bench.models.network import Features, Network
+from distill_bench.models.network import Features, Network, keeps_positions
 from distill_bench.models.pretrained import Pretrained, View, load_pretrained, pretrained_network
 from distill_bench.models.resnet import ResNet18, ResNetAP10
 from distill_bench.models.resnet_cifar import CifarResNet
@@ -37,6 +37,7 @@ __all__ = [
     "flat_parameter",
     "flatten_parameters",
     "for_data",
+    "keeps_positions",
     "load_pretrained",
     "pretrained_network",
     "reinitialise",

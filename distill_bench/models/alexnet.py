@@ -35,4 +35,5 @@ class AlexNet(Network):
             self.blocks.append(sequence(layers))
             size, pooling = halved(size, 1, Pooling.max)
             self.pools.append(pooling)
+        self.flat_side = size
         self.classifier = LinearHead(incoming * size * size, num_classes, copies)

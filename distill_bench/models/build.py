@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from distill_bench.architectures import architecture
+from distill_bench.errors import require
 from distill_bench.groups import StudentConfig
 from distill_bench.models.alexnet import AlexNet
 from distill_bench.models.convnet import ConvNet, convnet6
@@ -41,21 +42,29 @@ FAMILIES: Mapping[str, Callable[..., Network]] = {
 the fields that it uses."""
 
 
-def build(config: StudentConfig, *, channels: int, num_classes: int, resolution: int) -> nn.Module:
+def build(
+    config: StudentConfig, *, channels: int, num_classes: int, resolution: int, cells: int = 1
+) -> nn.Module:
     """The network that `config` names, for square images of `resolution` pixels a side, on the CPU.
 
-    `forward(x)` gives logits (B, K), `forward(x, features=True)` gives `Features`. A name that is not in
+    `forward(x)` gives logits (B, K), `forward(x, features=True)` gives `Features`; with `cells` above 1 it
+    predicts each part of an image in training (`Network.predict_cells`). A name that is not in
     `architectures` is one of timm. Its parameters are always the same: `reinitialise` draws others. UserError
-    for an unknown name, or a network too deep for the images.
+    for an unknown name, a network too deep for the images, or one that cannot predict parts of them.
     """
     shape = {"channels": channels, "num_classes": num_classes, "resolution": resolution}
     facts = architecture(config.name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # the layers' constructors draw from it
         if not facts.ours:
+            allowed = f"a network that is not timm's, for protocol.canvas={cells}"
+            require(cells == 1, "student", config.name, allowed)
             return TimmNetwork(config.name, **shape)
         fields = {field: getattr(config, field) for field in facts.fields}
-        return _maker(facts.family)(**shape, **facts.options, **fields)
+        net = _maker(facts.family)(**shape, **facts.options, **fields)
+        if cells > 1:
+            net.predict_cells(cells)
+        return net
 
 
 def _maker(family: str) -> Callable[..., Network]:
@@ -66,6 +75,9 @@ def _maker(family: str) -> Callable[..., Network]:
     return network
 
 
-def for_data(config: StudentConfig, data: ImageDataset) -> nn.Module:
-    """The network that `config` names, for the images and the classes of `data`; see `build`."""
-    return build(config, channels=data.channels, num_classes=data.num_classes, resolution=data.resolution)
+def for_data(config: StudentConfig, data: ImageDataset, side: int = 0, cells: int = 1) -> nn.Module:
+    """The network that `config` names, for the classes of `data` and images of `side` pixels, 0: its own; see
+    `build`."""
+    side = side or data.resolution
+    shape = {"channels": data.channels, "num_classes": data.num_classes, "resolution": side}
+    return build(config, **shape, cells=cells)

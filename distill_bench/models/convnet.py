@@ -75,6 +75,7 @@ class ConvNet(Network):
             size, then = halved(size, 1 if last else 2, pooling)
             self.pools.append(then)
             incoming, extra = width, 0
+        self.flat_side = size
         self.classifier = LinearHead(width * size * size, num_classes, copies)
 
 

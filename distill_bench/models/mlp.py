@@ -35,4 +35,5 @@ class Mlp(Network):
             self.blocks.append(HiddenLayer(incoming, width, copies))
             incoming = width
         self.pools = [Pooling.none] * len(self.blocks)
+        self.flat_side = 1
         self.classifier = LinearHead(width, num_classes, copies)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill_bench.errors import UserError
 from distill_bench.groups import Initial, Pooling
 from distill_bench.models.layers import LinearHead, channels_last, pool
 
-__all__ = ["Features", "Network"]
+__all__ = ["Features", "Network", "keeps_positions"]
 
 
 class Features(NamedTuple):
@@ -25,7 +28,8 @@ class Network(nn.Module):
     """`copies` networks of one architecture, trained side by side (see `layers`); one by default.
 
     `x` is (B, C, H, W). With M > 1 copies it may also be (M, B, C, H, W), each network's own images, and
-    logits are (M, B, K). With `features=True` (one network only) the result is `Features`.
+    logits are (M, B, K). With `features=True` (one network only) the result is `Features`. Once asked for
+    `cells`, it predicts each part of an image while it is trained (see `predict_cells`).
     """
 
     initial: Initial = Initial.uniform
@@ -39,6 +43,8 @@ class Network(nn.Module):
         self.arguments = arguments  # the arguments of the class, but for `copies`
         self.copies = copies
         self.resolution = resolution
+        self.cells = 1  # parts a side of which each has its own prediction in training
+        self.flat_side = 0  # side of the map that the embedding flattens; 0: it is the map's mean
         self.blocks = nn.ModuleList()
         self.pools: list[Pooling] = []  # after each block
         self.largest_map: int  # C H W of the largest map of one network, for one image
@@ -46,11 +52,48 @@ class Network(nn.Module):
 
     def times(self, copies: int) -> Self:
         """A new network of the same architecture with this many copies; its parameters are not these."""
-        return type(self)(**self.arguments, copies=copies)
+        net = type(self)(**self.arguments, copies=copies)
+        if self.cells > 1:
+            net.predict_cells(self.cells)
+        return net
+
+    def predict_cells(self, cells: int) -> None:
+        r"""Take another head, a convolution 1x1 on the last map averaged down to `cells` x `cells` positions.
+
+        In training, logits are (B, cells^2, K), or (M, B, cells^2, K): one prediction for each position,
+        column by column. Else the same convolution reads the mean of the whole map: where the map's side is
+        a multiple of `cells`, that is the mean of the logits of all positions. The last pooling is left out
+        where it would leave fewer positions (of average pooling the mean is the same). Source: the first
+        author's code of IGDS; there a ConvNet's head is broken, here it is the same as any other's. UserError
+        for a network without such a map.
+        """
+        self.cells = cells
+        if not self.flat_side:
+            return
+        if self.flat_side < cells:
+            if self.pools[-1] is Pooling.none or 2 * self.flat_side < cells:
+                raise UserError(
+                    f"student={type(self).__name__.lower()}: its last map has no {cells}x{cells} positions, "
+                    f"each of which predicts a part of a canvas (protocol.canvas={cells})"
+                )
+            self.pools[-1] = Pooling.none
+        head = self.classifier
+        channels, classes = head.in_features // self.flat_side**2, head.out_features // self.copies
+        self.classifier = LinearHead(channels, classes, self.copies)
+
+    def last_map(self, x: Tensor) -> Tensor:
+        """What the embedding summarises, from the last block's pooled output."""
+        return x
 
     def summarise(self, x: Tensor) -> Tensor:
-        """The embedding of the last block's pooled output: flattened."""
+        """The embedding of the last map: flattened."""
         return x.flatten(1)
+
+    def _logits_of_cells(self, x: Tensor) -> Tensor:
+        """The logits of each cell of the last map, column by column."""
+        parts = F.adaptive_avg_pool2d(x, self.cells).permute(0, 3, 2, 1)
+        logits = self.classifier(parts.flatten(0, 2))
+        return logits.unflatten(-2, (len(x), self.cells**2))
 
     def forward(self, x: Tensor, features: bool = False) -> Any:
         if x.ndim == 5:
@@ -63,13 +106,34 @@ class Network(nn.Module):
             if features:
                 maps.append(x)
             x = pool(x, pooling)
-        embedding = self.summarise(x)
+        x = self.last_map(x)
+        if self.cells > 1 and self.training and not features:
+            return self._logits_of_cells(x)
+        embedding = self.summarise(x) if self.cells == 1 else x.mean((2, 3))
         logits = self.classifier(embedding)
         if not features:
             return logits
         if self.copies != 1:
             raise ValueError("features are those of one network")
         return Features(maps, embedding, logits)
+
+
+@torch.no_grad()
+def keeps_positions(net: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Whether images of `shape` (C, H, W) are large enough for `net`: every pooling has what to pool, and
+    every instance or group norm sees more than one position (of one alone, an instance norm leaves
+    nothing)."""
+    seen: list[int] = []
+    norms = [module for module in net.modules() if isinstance(module, nn.GroupNorm)]
+    hooks = [norm.register_forward_hook(lambda _, x, __: seen.append(x[0][0, 0].numel())) for norm in norms]
+    try:
+        net.eval()(torch.zeros(2, *shape, device=next(net.parameters()).device))
+    except RuntimeError:  # torch's word for a pooling without a window
+        return False
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return min(seen, default=2) > 1
 
 
 def halved(size: int, smallest: int, pooling: Pooling) -> tuple[int, Pooling]:

@@ -45,4 +45,5 @@ class VGG11(Network):
             self.blocks.append(sequence(layers))
             size, pooling = halved(size, 1 if number == len(BLOCKS) - 1 else 2, Pooling.max)
             self.pools.append(pooling)
+        self.flat_side = size
         self.classifier = LinearHead(incoming * size * size, num_classes, copies)

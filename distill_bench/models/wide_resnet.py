@@ -73,5 +73,8 @@ class WideResNet(Network):
         self.norm = normalisation(Norm.batch, widths[-1], 0, copies)
         self.classifier = LinearHead(widths[-1], num_classes, copies)
 
+    def last_map(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(x), inplace=True)
+
     def summarise(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(x), inplace=True).mean((2, 3))
+        return x.mean((2, 3))

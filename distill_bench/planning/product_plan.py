@@ -247,7 +247,7 @@ def _plan_part(
     words = [f"method='{spec.method}'", *(f"{g}='{o}'" for g, o in {**inherited, **spec.options}.items())]
     size = {"images_per_class": asker.config.ipc.images_per_class, "canvas": 1}  # a part is not packed
     spec_groups = {**spec.groups, "ipc": {**size, **spec.groups.get("ipc", {})}}
-    words += _ipc_words(int(spec_groups["ipc"]["images_per_class"]))
+    words.append(f"ipc='{int(spec_groups['ipc']['images_per_class'])}'")
     default = default_composition(asker)
     own_generator = compose([f"method='{asker.choices['method']}'"]).choices["generator"]
     if asker.choices["generator"] != own_generator:

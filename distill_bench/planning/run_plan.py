@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill_bench.catalogue import task_module
 from distill_bench.errors import UserError, closest, require
-from distill_bench.groups import GROUPS, TrackerConfig
+from distill_bench.groups import GROUPS, Pack, TrackerConfig
 from distill_bench.overrides import without_places
 from distill_bench.planning.composition import Composition, compose, given_values
 from distill_bench.planning.options import Options
@@ -189,18 +189,25 @@ def _refuse_unused(product: ProductPlan, parts: Parts, by_hand: Mapping[str, Any
 
 
 def _check_ipc(product: ProductPlan, choices: Mapping[str, str]) -> None:
-    """UserError for more images than a class has, and for canvases that the protocol does not look at."""
+    """UserError for more images than a class has."""
     if "ipc" not in product.groups:
         return
-    ipc, smallest = product.groups["ipc"], product.groups["dataset"].smallest_class
-    most = smallest // ipc.canvas**2
-    each = f", {ipc.canvas**2} on a canvas" if ipc.canvas > 1 else ""
-    allowed = (
-        f"at most {most}, the training images of the smallest class of {product.labels['dataset']}{each}"
-    )
-    require(
-        not smallest or ipc.images_per_class <= most, "ipc.images_per_class", ipc.images_per_class, allowed
-    )
-    canvas = product.groups["protocol"].canvas
-    allowed = f"{canvas}, the images a side of a canvas of protocol={choices['protocol']}"
-    require(ipc.canvas == canvas, "ipc.canvas", ipc.canvas, allowed)
+    ipc, dataset = product.groups["ipc"], product.groups["dataset"]
+    most = dataset.smallest_class // ipc.canvas**2
+    allowed = f"at most {most}, the training images of the smallest class of {product.labels['dataset']}"
+    allowed += f", {ipc.canvas**2} on a canvas" if ipc.canvas > 1 else ""
+    fits = not dataset.smallest_class or ipc.images_per_class <= most
+    require(fits, "ipc.images_per_class", ipc.images_per_class, allowed)
+    _check_canvas(ipc.canvas, dataset, product.groups["protocol"], choices["protocol"])
+
+
+def _check_canvas(canvas: int, dataset: Any, protocol: Any, choice: str) -> None:
+    """UserError where the protocol packs other canvases than the method makes images for, or cannot pack
+    them."""
+    allowed = f"{protocol.canvas}, the images a side of a canvas of protocol={choice}"
+    require(canvas == protocol.canvas, "ipc.canvas", canvas, allowed)
+    if canvas > 1:
+        require(not dataset.zca, "dataset.zca", dataset.zca, f"false for canvases (protocol={choice})")
+        fits = protocol.pack is Pack.stack or dataset.resolution % canvas == 0
+        allowed = f"a multiple of {canvas} for protocol.pack=downscale"
+        require(fits, "dataset.resolution", dataset.resolution, allowed)

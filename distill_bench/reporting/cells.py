@@ -136,7 +136,20 @@ def size_of(config: Mapping[str, Any]) -> str:
     if isinstance(protocol, Mapping):
         words += [f"E = {protocol['epochs']}"] if "epochs" in protocol else []
         words += [f"{protocol['nets']} networks a set"] if "nets" in protocol else []
-    return ", ".join(words)
+    return ", ".join([*words, *_canvases(config)])
+
+
+def _canvases(config: Mapping[str, Any]) -> list[str]:
+    """Where IPC counts canvases: how many images and pixels of a class that is."""
+    protocol, ipc, dataset = (config.get(name) for name in ("protocol", "ipc", "dataset"))
+    if not (isinstance(protocol, Mapping) and isinstance(ipc, Mapping) and isinstance(dataset, Mapping)):
+        return []
+    if protocol.get("canvas", 1) == 1:
+        return []
+    canvases, each = ipc["images_per_class"], protocol["canvas"] ** 2
+    images = canvases * each
+    pixels = dataset["resolution"] ** 2 * (images if protocol["pack"] == "stack" else canvases)
+    return [f"ipc {canvases}x{each}: {canvases} canvases = {images} images of {pixels:,} pixels a class"]
 
 
 def _software(provenance: Mapping[str, Any]) -> str:

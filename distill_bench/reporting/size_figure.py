@@ -3,13 +3,14 @@ beside the paper's."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distill_bench.reporting.axes import Axes, axes_key, describe
+from distill_bench.reporting.axes import Axes, Axis, axes_key, describe, natural
 from distill_bench.reporting.cells import FULL
 from distill_bench.reporting.figures import PALETTE, save_figure
 from distill_bench.reporting.layout import MEANINGLESS
@@ -152,7 +153,7 @@ def _panels(table: Sequence[Row], metrics: Sequence[str], axis: str) -> list[Pan
     for row in table:
         wanted = row.mean is not None and row.metric in metrics and not row.facets
         own = row.axes.get("student") == row.axes.get("distiller")
-        if not (wanted and own and isinstance(row.axes.get(axis), int)):
+        if not (wanted and own and _is_size(row.axes.get(axis))):
             continue
         rest = {name: value for name, value in row.axes.items() if name != axis}
         place = (row.metric, row.protocol, row.profile)
@@ -161,6 +162,11 @@ def _panels(table: Sequence[Row], metrics: Sequence[str], axis: str) -> list[Pan
         )
         panel.rows.append(row)
     return list(panels.values())
+
+
+def _is_size(value: Axis | None) -> bool:
+    """Whether it is a number, or one of canvases: ``10x4``."""
+    return isinstance(value, int) or (isinstance(value, str) and re.fullmatch(r"\d+x\d+", value) is not None)
 
 
 def _lines(
@@ -268,9 +274,10 @@ def _legend(figure: Figure, names: Sequence[str], papers: bool, levels: Sequence
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
-def _counted(tick: str) -> tuple[int, float, str]:
+def _counted(tick: str) -> tuple[int, float, Any]:
     """Numbers by their value, words after them, and the default first, whose value is not known here."""
-    return (1, float(tick), tick) if _is_number(tick) else (0 if tick == "default" else 2, 0.0, tick)
+    place, value = (1, float(tick)) if _is_number(tick) else (0 if tick == "default" else 2, 0.0)
+    return place, value, natural(tick)
 
 
 def _is_number(tick: str) -> bool:

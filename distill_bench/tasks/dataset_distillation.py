@@ -35,13 +35,14 @@ SMOKE = ("dataset=digits", "ipc=1")
 def check(ctx: Context) -> None:
     """A UserError now, and not after the distillation, for a network that cannot be built for these images,
     and for more images per class than the smallest class has."""
-    config = ctx.group(DatasetConfig)
+    config, protocol = ctx.group(DatasetConfig), ctx.group(ProtocolConfig)
     shape = {
         "channels": config.channels,
         "num_classes": config.num_classes or 2,
-        "resolution": config.resolution,
+        "resolution": training.sides(config.resolution, protocol.canvas, protocol.pack)[0],
+        "cells": protocol.canvas,
     }
-    for student in training.architectures(ctx.group(StudentConfig), ctx.group(ProtocolConfig)).values():
+    for student in training.architectures(ctx.group(StudentConfig), protocol).values():
         models.build(student, **shape)
     smallest, ipc = ctx.dataset.train.smallest_class, ctx.group(IpcConfig)
     require(
@@ -56,8 +57,8 @@ def measure(ctx: Context, product: SyntheticSet) -> Outcome:
     """Train students on the set.
 
     Measures: `accuracy` for every architecture of the protocol (see `training.evaluate`); under an attack
-    also `robust_accuracy`; with
-    `protocol.audit` what a classifier says of the images; with `protocol.ceiling` also `full_data_accuracy`.
+    also `robust_accuracy`; with `protocol.audit` what a classifier says of the images; with
+    `protocol.ceiling` also `full_data_accuracy`.
     """
     student, protocol = ctx.group(StudentConfig), ctx.group(ProtocolConfig)
     per_class = ctx.group(IpcConfig).images_per_class

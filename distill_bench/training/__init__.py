@@ -2,6 +2,7 @@
 
 from distill_bench.training.batches import Batch, Batches, DrawnBatches
 from distill_bench.training.batching import images_per_pass
+from distill_bench.training.canvas import sides
 from distill_bench.training.evaluation import (
     FullData,
     architectures,
@@ -53,6 +54,7 @@ __all__ = [
     "learning_rates",
     "mean_teacher",
     "protocol_for",
+    "sides",
     "steps_of_epoch",
     "student_parts",
     "test_split",

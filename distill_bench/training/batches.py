@@ -16,6 +16,7 @@ from torch import Tensor
 from distill_bench import augment
 from distill_bench.groups import Augmentation, Recipe
 from distill_bench.seeding import generator
+from distill_bench.training.canvas import Patches
 from distill_bench.training.crop import CropAugmentation
 from distill_bench.training.cutmix import cutmix, draw_mix
 from distill_bench.training.distributed import Part, part_of
@@ -84,7 +85,8 @@ class Batches:
 
     `families`: the data set's differentiable augmentations that keep its labels; only if "flip" is one of
     them do crops come with a flip. `colours`: the data set's normalisation, without which no colour is
-    changed.
+    changed. `canvas`: where the images are canvases, the images a side of each, which are augmented one by
+    one and change places.
     """
 
     def __init__(
@@ -95,12 +97,13 @@ class Batches:
         seeds: list[int],
         families: str,
         colours: Transform | None,
+        canvas: int = 1,
     ) -> None:
         self.fetch, self.labels, self.recipe, self.seeds = fetch, labels, recipe, seeds
         self.count = steps_of_epoch(recipe, len(labels))
         siamese = recipe.augment and recipe.augmentation is Augmentation.siamese
         self.strategy = families if siamese else ""
-        self.crop = _crop(recipe, families, colours) if recipe.augment and not siamese else None
+        self.crop = _crop(recipe, families, colours, canvas) if recipe.augment and not siamese else None
 
     def epoch(self, epoch: int, first: int = 0, *, whole: bool = False) -> Iterator[Batch]:
         """The batches of the epoch from number `first` on, the last one smaller where the set ends; of each,
@@ -163,11 +166,14 @@ class Batches:
         return (generator(seed, "augment", epoch, device=self.labels.device) for seed in self.seeds)
 
 
-def _crop(recipe: Recipe, families: str, colours: Transform | None) -> CropAugmentation | PadCrop:
+def _crop(
+    recipe: Recipe, families: str, colours: Transform | None, canvas: int
+) -> CropAugmentation | PadCrop | Patches:
     flip = "flip" in families.split("_")
     if recipe.augmentation is Augmentation.pad_crop:
         return PadCrop(colours, recipe.pad, flip, recipe.rotation)
-    return CropAugmentation(colours, recipe.crop_area, flip, recipe.colour_jitter, recipe.lighting)
+    crop = CropAugmentation(colours, recipe.crop_area, flip, recipe.colour_jitter, recipe.lighting)
+    return crop if canvas == 1 else Patches(crop, canvas)
 
 
 def _mixed(batch: Batch, mixing: list[torch.Generator]) -> Batch:

@@ -18,6 +18,7 @@ from distill_bench.metrics import Measure
 from distill_bench.progress import Phase
 from distill_bench.seeding import derive
 from distill_bench.training.batching import images_per_pass
+from distill_bench.training.canvas import Scaled, pack, sides
 from distill_bench.training.fit import Loop
 from distill_bench.training.objectives import CrossEntropy, Objective, SoftLabels, mean_teacher
 from distill_bench.training.protocol import protocol_for
@@ -75,16 +76,18 @@ def evaluate(
     """Train the protocol's networks on `synthetic`, `per_class` images of each class, and test them.
 
     The measure `accuracy` (%) of each architecture is that of the last epoch; with `protocol.best`,
-    `best_accuracy` is the highest that was read. `student` comes first. The seeds of the networks follow from
-    the run's seed. A learning rate of the set's own replaces the protocol's. Soft labels are the mean
-    predictions of `teachers`, which take images as students see them; without any, those of the same network
-    trained on the whole training set. `look` is shown the students of each architecture, for further
-    measures.
+    `best_accuracy` is the highest that was read. Where the protocol packs, `per_class` counts canvases, and
+    `accuracy` with the facet `side` is that on test images of the other scale. `student` comes first. The
+    seeds of the networks follow from the run's seed. A learning rate of the set's own replaces the
+    protocol's. Soft labels are the mean predictions of `teachers`, which take images as students see them;
+    without any, those of the same network trained on the whole training set. `look` is shown the students of
+    each architecture, for further measures.
     """
     resolved = protocol_for(protocol, per_class, data.num_classes)
     if synthetic.lr is not None:
         resolved = replace(resolved, lr=synthetic.lr)
-    images, test, measures = synthetic.inputs(), test_split(data, protocol), []
+    images, labels = _seen(synthetic, protocol)
+    test, measures = test_split(data, protocol), list[Measure]()
     networks = architectures(student, protocol)
     phase = Phase("students", protocol.nets * len(networks))
     for name, network in networks.items():
@@ -92,7 +95,7 @@ def evaluate(
         trained = train_students(
             partial(_fresh, network, data, protocol),
             images.__getitem__,
-            synthetic.labels,
+            labels,
             resolved,
             epochs=resolved.epochs,
             seeds=seeds,
@@ -111,16 +114,38 @@ def evaluate(
             for measure, each in values.items()
             if each
         ]
+        measures += _other_scale(trained, data, protocol, name)
         measures += look(name, trained) if look else []
     return measures
 
 
 def _fresh(network: StudentConfig, data: ImageDataset, protocol: ProtocolConfig) -> nn.Module:
-    """The network, whose first weights are drawn by the law that the protocol names for it, or by its own."""
-    net = models.for_data(network, data)
+    """The network for what the protocol shows: images, or canvases, of whose parts each has its prediction;
+    its first weights are drawn by the law that the protocol names for it, or by its own."""
+    side, _ = sides(data.resolution, protocol.canvas, protocol.pack)
+    net = models.for_data(network, data, side, protocol.canvas)
     if network.name in protocol.initial:
         net.initial = protocol.initial[network.name]  # type: ignore[assignment]
     return net
+
+
+def _seen(synthetic: SyntheticSet, protocol: ProtocolConfig) -> tuple[Tensor, Tensor]:
+    """What the protocol shows of a set: its images, normalised, or canvases of them; and their labels."""
+    if protocol.canvas == 1:
+        return synthetic.inputs(), synthetic.labels
+    images, labels = pack(synthetic.images, synthetic.labels, protocol.canvas, protocol.pack)
+    return replace(synthetic, images=images, labels=labels).inputs(), labels
+
+
+def _other_scale(trained: Students, data: ImageDataset, protocol: ProtocolConfig, name: str) -> list[Measure]:
+    """Where images are packed, `accuracy` on test images of the other scale (`canvas.sides`): a network that
+    has seen small objects alone may not know large ones. Not of networks that are too deep for them."""
+    _, side = sides(data.resolution, protocol.canvas, protocol.pack)
+    shape = (data.channels, side, side)
+    if protocol.canvas == 1 or not models.keeps_positions(trained.modules[0], shape):
+        return []
+    values = accuracies(trained, Scaled(data.test, side))
+    return [Measure(name="accuracy", values=values, facets={"student": name, "side": str(side)})]
 
 
 def _objective(

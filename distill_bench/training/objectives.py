@@ -101,18 +101,21 @@ def hard_loss(logits: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
     r"""Cross-entropy summed over all images, of `logits` (B, K) of one network or (M, B, K).
 
     Of mixed images :math:`\lambda \, CE(y_a) + (1 - \lambda) \, CE(y_b)`, with the share :math:`\lambda` that
-    is kept. `smoothing` is epsilon of label smoothing.
+    is kept. Of several predictions an image, (B, G, K) or (M, B, G, K), their mean: all have its labels and
+    its share. `smoothing` is epsilon of label smoothing.
     """
     logits_NK = logits.flatten(0, -2)
+    each = len(logits_NK) // batch.labels.numel()  # G
+
+    def entropy(labels_MB: Tensor, reduction: str) -> Tensor:
+        labels_N = labels_MB.flatten().repeat_interleave(each)
+        return F.cross_entropy(logits_NK, labels_N, reduction=reduction, label_smoothing=smoothing)
+
     if batch.share is None or batch.others is None:
-        labels = batch.labels.flatten()
-        return F.cross_entropy(logits_NK, labels, reduction="sum", label_smoothing=smoothing)
-    own, other = (
-        F.cross_entropy(logits_NK, y.flatten(), reduction="none", label_smoothing=smoothing)
-        for y in (batch.labels, batch.others)
-    )
-    share_N = batch.share[:, None].expand(batch.labels.shape).flatten()
-    return (share_N * own + (1 - share_N) * other).sum()
+        return entropy(batch.labels, "sum") / each
+    own, other = (entropy(labels, "none") for labels in (batch.labels, batch.others))
+    share_N = batch.share[:, None].expand(batch.labels.shape).flatten().repeat_interleave(each)
+    return (share_N * own + (1 - share_N) * other).sum() / each
 
 
 def soft_loss(logits_NK: Tensor, teacher_NK: Tensor, temperature: float) -> Tensor:

@@ -108,12 +108,14 @@ def train_students(
 
     `augmentation`: the families of the data set, `colours` its normalisation (see `Batches`). Without an
     `objective`: cross-entropy. If a split `test` is given, the networks are tested on it during training, at
-    most `readings` times. Networks go together or one after another (`batching`); `loop` is asked once for
+    most `readings` times. The images of networks that predict parts of them (`Network.predict_cells`) are
+    canvases of as many. Networks go together or one after another (`batching`); `loop` is asked once for
     each module, by the name of its networks. `on_epoch` and `log` (see `fit`) are for one network.
     """
     first = build().to(device)
     batch = min(recipe.batch_size, len(labels))
     together = networks_together(first, batching, len(seeds), batch, device)
+    canvas = first.cells if isinstance(first, models.Network) else 1
     objective = (objective or CrossEntropy()).to(device)
     if len(seeds) > 1 and objective.state_dict():
         raise ValueError("an objective that learns, or remembers, is that of one network")
@@ -123,7 +125,7 @@ def train_students(
     for start in range(0, len(seeds), together):
         group = seeds[start : start + together]
         net = initialise(first if together > 1 or start == 0 else build().to(device), group)
-        batches = Batches(fetch, labels.to(device), recipe, group, augmentation, colours)
+        batches = Batches(fetch, labels.to(device), recipe, group, augmentation, colours, canvas)
         reader = _Best(net, len(group), test, readings, epochs_run(recipe, epochs))
         hooks = [hook for hook in (reader if test is not None else None, on_epoch) if hook]
         fit(

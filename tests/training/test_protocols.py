@@ -28,6 +28,7 @@ from distill_bench.reporting.layout import pivots
 from distill_bench.reporting.table import rows
 from distill_bench.seeding import generator
 from distill_bench.training.batches import Batch, Batches
+from distill_bench.training.crop import CropAugmentation
 from distill_bench.training.objectives import SoftLabels, hard_loss, soft_loss
 from distill_bench.training.optimisers import AdamW
 from tests.reporting import build as made_up
@@ -315,7 +316,7 @@ def test_crops_mirror_only_where_the_data_sets_labels_allow_it() -> None:
     data = Patterns()
     for families, mirrored in (("crop_flip", True), ("crop_rotate", False)):
         batches = Batches(lambda i: data.images[i], data.labels, protocol("rded_soft"), [1], families, None)
-        assert batches.crop is not None and batches.crop.flip is mirrored
+        assert isinstance(batches.crop, CropAugmentation) and batches.crop.flip is mirrored
 
 
 def evaluate(ctx: Context, lr: float | None = None) -> dict[str, list[float]]:

@@ -4,6 +4,7 @@ declared."""
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,10 @@ def measured(name: str, roots: Path) -> set[tuple[str, Any]]:
             parameters = sweep(name)[1]
             counts = parameters.get("ipc", parameters.get("ipc.images_per_class", [plan.axes["ipc"]]))
             combined = itertools.product(swept(name, "dataset"), counts)
-            sizes = [{**plan.axes, "dataset": dataset, "ipc": int(count)} for dataset, count in combined]
+            sizes = [
+                {**plan.axes, "dataset": dataset, **replace(groups["ipc"], images_per_class=int(n)).label("")}
+                for dataset, n in combined
+            ]
         for axes, student in itertools.product(sizes, students):
             place = {**axes, "student": student} if student else axes
             cells.add((plan.product.name, axes_key(place)))

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from distill_bench.reporting import Series, read_results, series_of
+from distill_bench.reporting.layout import pivots
+from distill_bench.reporting.table import rows
 from tests.reporting import build
 
 
@@ -122,3 +124,21 @@ def test_what_is_measured_on_images_as_they_are_is_one_cell_under_all_attacks(jo
         ("robust_accuracy", "fgsm"): attacked,
         ("robust_accuracy", "pgd20"): attacked,
     }
+
+
+def test_sets_that_count_canvases_stand_apart_and_say_what_they_count(tmp_path: Path) -> None:
+    accuracy, packed = [build.measure("accuracy", 1.0, student="convnet")], build.images(ipc=10)
+    build.write(tmp_path, build.content("igds", packed, accuracy))
+    packed["axes"]["ipc"], packed["protocol"] = "10x4", "igds_patches"
+    content = build.content("igds", packed, accuracy)
+    content["config"] |= {
+        "ipc": {"images_per_class": 10, "canvas": 2},
+        "dataset": {"resolution": 32},
+        "protocol": {"name": "igds_patches", "canvas": 2, "pack": "downscale"},
+    }
+    build.write(tmp_path, content)
+    results = read_results(tmp_path)
+    sizes = {series.axes["ipc"]: series.size for series in series_of(results)}
+    assert "canvases" not in sizes[10]
+    assert "ipc 10x4: 10 canvases = 40 images of 10,240 pixels a class" in sizes["10x4"]
+    assert sorted(pivot.protocol for pivot in pivots(rows(results))) == ["dc", "igds_patches"]

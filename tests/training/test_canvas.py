@@ -25,6 +25,7 @@ from distill_bench.training.canvas import Patches, cut, join, pack, resized, sid
 from distill_bench.training.crop import CropAugmentation
 from distill_bench.training.cutmix import cutmix, draw_mix
 from distill_bench.training.objectives import hard_loss
+from tests.data.pictures import DATA_ROOT, on_disk
 
 Planned = Callable[..., Plan]
 MakeContext = Callable[..., Context]
@@ -252,7 +253,7 @@ def test_a_convnet_learns_from_its_patches() -> None:
         canvases.__getitem__,
         labels,
         plain,
-        epochs=30,
+        epochs=60,
         seeds=[0],
         augmentation="",
         device=torch.device("cpu"),
@@ -341,7 +342,7 @@ def test_the_pool_of_a_selection_is_not_packed(plan: Planned) -> None:
 # runs
 
 
-@pytest.mark.parametrize("method", ["random", "diffusion", "igds", "minimax", "mgd3", "dm"])
+@pytest.mark.parametrize("method", ["random", "diffusion", "igds"])
 def test_every_kind_of_method_is_measured_on_canvases(method: str, run_cell: RunCell) -> None:
     words = (f"method={method}", "dataset=digits", "profile=smoke", "ipc=2", "protocol.students=[]")
     result = run_cell(*words, "protocol=igds_patches")
@@ -360,11 +361,17 @@ def evaluated(ctx: Context, per_class: int, asked: ProtocolConfig, student: Stud
 
 
 @pytest.mark.slow
-def test_students_of_packed_real_images_beat_chance_at_both_scales(context: MakeContext) -> None:
-    """Ten canvases of real digits a class; no ranking of the scales is asserted."""
-    ctx = context("method=random", "dataset=digits", "protocol=igds_patches", "ipc=10")
-    asked = replace(protocol(), students=[], epochs=150, nets=2, best=False)
-    for how in Pack:
-        measures = evaluated(ctx, 40, replace(asked, pack=how), StudentConfig(width=32))
-        values = {m.facets.get("side", ""): sum(m.values) / len(m.values) for m in measures}
-        assert len(values) == 2 and max(values.values()) > 40, values
+@pytest.mark.parametrize(
+    ("name", "how", "other", "least"),
+    [("digits", Pack.stack, "16", 30), ("cifar10", Pack.downscale, "16", 10)],
+)
+def test_students_of_packed_real_images_beat_chance(
+    context: MakeContext, name: str, how: Pack, other: str, least: float
+) -> None:
+    """Ten canvases of real images a class, 300 steps; no ranking of the two scales is asserted."""
+    on_disk(name)
+    words = ("method=random", f"dataset={name}", "protocol=igds_patches", "ipc=10", f"data_root={DATA_ROOT}")
+    asked = replace(protocol(), students=[], epochs=150, nets=1, best=False, pack=how, lr=0.05)
+    measures = evaluated(context(*words), 40, asked, StudentConfig(width=32))
+    values = {measure.facets.get("side", ""): measure.values[0] for measure in measures}
+    assert values.keys() == {"", other} and max(values.values()) > least, values

@@ -198,7 +198,8 @@ def _check_ipc(product: ProductPlan, choices: Mapping[str, str]) -> None:
     allowed += f", {ipc.canvas**2} on a canvas" if ipc.canvas > 1 else ""
     fits = not dataset.smallest_class or ipc.images_per_class <= most
     require(fits, "ipc.images_per_class", ipc.images_per_class, allowed)
-    _check_canvas(ipc.canvas, dataset, product.groups["protocol"], choices["protocol"])
+    if "protocol" in product.groups:
+        _check_canvas(ipc.canvas, dataset, product.groups["protocol"], choices["protocol"])
 
 
 def _check_canvas(canvas: int, dataset: Any, protocol: Any, choice: str) -> None:

@@ -321,12 +321,12 @@ def _latent(ctx: Context, prior: Prior) -> dict[str, Any] | None:
 def _guidance(
     ctx: Context, cfg: Config, prior: Prior, estimator: Estimator, channel: Channel | None = None
 ) -> InformationGuidance:
-    per_class = ctx.group(IpcConfig).images_per_class
-    beta, symbols = beta_at(cfg, per_class), cfg.context is Variability.symbols
+    size, symbols = ctx.group(IpcConfig), cfg.context is Variability.symbols
+    beta = beta_at(cfg, size.images_per_class)  # by canvases, where several images share one
     real = _real_centroids(ctx, cfg, prior, estimator, channel)
     if cfg.centroid is Centroid.real and beta > 0 and not symbols and not cfg.allow_unsafe_beta:
         beta = _safe(ctx, cfg, beta, real)
-    if beta and per_class == 1 and cfg.centroid is Centroid.synthetic:
+    if beta and size.drawn == 1 and cfg.centroid is Centroid.synthetic:
         ctx.say(f"igds: beta {beta:g} has no effect: one image of a class has no context in its own set")
     form = generative.GuidanceForm(
         scale=cfg.guidance_scale,
@@ -341,7 +341,7 @@ def _guidance(
         symbol_temperature=cfg.symbol_temperature,
         at_noise=cfg.point is Point.x_t,
         normalisation=cfg.normalisation.value,
-        per_class=per_class,
+        per_class=size.drawn,
         raw=cfg.step is StepKind.raw,
     )
     variance = generative.within_class_variance(ctx, ctx.dataset, prior, ctx.group(GeneratorConfig))

@@ -149,7 +149,7 @@ def _canvases(config: Mapping[str, Any]) -> list[str]:
     canvases, each = ipc["images_per_class"], protocol["canvas"] ** 2
     images = canvases * each
     pixels = dataset["resolution"] ** 2 * (images if protocol["pack"] == "stack" else canvases)
-    return [f"ipc {canvases}x{each}: {canvases} canvases = {images} images of {pixels:,} pixels a class"]
+    return [f"ipc {canvases}x{each}: {images} images a class, on canvases of {pixels:,} pixels in all"]
 
 
 def _software(provenance: Mapping[str, Any]) -> str:

@@ -140,5 +140,5 @@ def test_sets_that_count_canvases_stand_apart_and_say_what_they_count(tmp_path: 
     results = read_results(tmp_path)
     sizes = {series.axes["ipc"]: series.size for series in series_of(results)}
     assert "canvases" not in sizes[10]
-    assert "ipc 10x4: 10 canvases = 40 images of 10,240 pixels a class" in sizes["10x4"]
+    assert "ipc 10x4: 40 images a class, on canvases of 10,240 pixels in all" in sizes["10x4"]
     assert sorted(pivot.protocol for pivot in pivots(rows(results))) == ["dc", "igds_patches"]

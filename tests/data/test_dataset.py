@@ -226,8 +226,8 @@ def test_a_truncated_image_is_named_and_nothing_is_cached(folder: Path, tmp_path
 def test_a_channel_that_is_constant_is_named(tmp_path: Path) -> None:
     from PIL import Image
 
-    for part in ("train", "test"):
-        path = tmp_path / "black" / part / "a" / "0.png"
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        path = tmp_path / "black" / place / "0.png"
         path.parent.mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(path)
     with pytest.raises(UserError, match="constant"):

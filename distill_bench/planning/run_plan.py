@@ -190,16 +190,17 @@ def _refuse_unused(product: ProductPlan, parts: Parts, by_hand: Mapping[str, Any
 
 def _check_ipc(product: ProductPlan, choices: Mapping[str, str]) -> None:
     """UserError for more images than a class has."""
-    if "ipc" not in product.groups:
+    groups = product.groups
+    if "ipc" not in groups or "dataset" not in groups:
         return
-    ipc, dataset = product.groups["ipc"], product.groups["dataset"]
+    ipc, dataset = groups["ipc"], groups["dataset"]
     most = dataset.smallest_class // ipc.canvas**2
     allowed = f"at most {most}, the training images of the smallest class of {product.labels['dataset']}"
     allowed += f", {ipc.canvas**2} on a canvas" if ipc.canvas > 1 else ""
     fits = not dataset.smallest_class or ipc.images_per_class <= most
     require(fits, "ipc.images_per_class", ipc.images_per_class, allowed)
-    if "protocol" in product.groups:
-        _check_canvas(ipc.canvas, dataset, product.groups["protocol"], choices["protocol"])
+    if "protocol" in groups:
+        _check_canvas(ipc.canvas, dataset, groups["protocol"], choices["protocol"])
 
 
 def _check_canvas(canvas: int, dataset: Any, protocol: Any, choice: str) -> None:

@@ -94,7 +94,7 @@ def _attacked(
     )
     artifacts[f"attacked_{name}"] = f"attacked_{name}.parquet"
     flags.save(ctx.folder / artifacts[f"attacked_{name}"])
-    examples = (networks, networks.copies, ctx.dataset.test, ctx.group(AttackConfig), flags)
+    examples = (networks, networks.copies, test, ctx.group(AttackConfig), flags)
     picture = f"attacked_{name}.png"
     if attacks.draw_examples(ctx.folder / picture, *examples, ctx.dataset.class_names, ctx.seed):
         artifacts[f"attacked_{name}_picture"] = picture

@@ -119,5 +119,6 @@ def test_help_lists_the_presets(command: Command) -> None:
 def test_a_sweep_over_presets_runs_each(command: Command) -> None:
     done = command("-m", "preset=datadam/paper,datadam/repo", "dataset=digits", "ipc=1", "profile=smoke")
     assert done.returncode == 0, done.stderr
-    assert "run datadam_digits_ipc1_dc_seed0" in done.stdout
+    assert "[1/2] preset=datadam/paper: accuracy" in done.stdout
+    assert "[2/2] preset=datadam/repo: accuracy" in done.stdout
     assert "convnet_bn" in done.stdout

@@ -18,9 +18,9 @@ later one of latents without its sampler. Three forms:
 * `preset=igds/authors_dit` is the same reward on the latents of a DiT, in units of the score, with the beta
   of the authors' folders; where its gradient enters is not established. `protocol=igds_patches` measures it.
 
-Faults of the released code that are not copied: a scale whose sign lowers the information, a head trained on
-clean images and asked about noise (`head_noisy`), a channel trained in other coordinates than it is asked in
-(`channel_space`). One departure besides: x0h is clipped at every step, as everywhere here.
+Faults of the released code that are not copied: a scale whose sign lowers the information; a head trained on
+clean images and asked about noise (`head_noisy`); a channel trained in other coordinates than it is asked in
+(`channel_space`). A departure besides: x0h is clipped at every step, as everywhere here.
 
 Why ours stays the default: it has a sign and bounds that are tested, needs no unconditional prior, and keeps
 the labels (digits, 10 a class: 98 to 100 % by an independent classifier, against 91 to 96 % for the pixel
@@ -183,7 +183,8 @@ class Config:
     def __post_init__(self) -> None:
         for key in ("guidance_scale", "beta0", "likelihood", "trust", "information_weight", "term_weight"):
             require(getattr(self, key) >= 0, f"method.{key}", getattr(self, key), ">= 0")
-        for key in ("temperature", "channel_lr", *(f"{kind}_temperature" for kind in _TEMPERATURES)):
+        temperatures = [item.name for item in fields(self) if item.name.endswith("temperature")]
+        for key in ("channel_lr", *temperatures):
             require(getattr(self, key) > 0, f"method.{key}", getattr(self, key), "> 0")
         for key in ("estimator_steps", "channel_steps", "head_steps", "channel_batch", "views", "queue"):
             require(getattr(self, key) >= 1, f"method.{key}", getattr(self, key), ">= 1")
@@ -217,13 +218,20 @@ class Config:
         if self.step is StepKind.raw:
             require(self.trust == 0, "method.trust", self.trust, "0 with method.step=raw")
 
+    def unused(self) -> frozenset[str]:
+        """The fields of networks that are not asked."""
+        names = [item.name for item in fields(self)]
+        of_channel = names[names.index("symbols") :] if not self.needs_channel else []
+        trained = self.estimator is EstimatorKind.trained
+        of_trained = [] if trained else ["estimator_steps", "estimator_width", "information_weight"]
+        labels = ["symbol_temperature"] if self.context is Variability.labels else []
+        return frozenset([*of_channel, *of_trained, *labels])
+
     @property
     def needs_channel(self) -> bool:
         """Whether labels or context are read from the channel."""
         return self.context is Variability.symbols or self.estimator is EstimatorKind.channel
 
-
-_TEMPERATURES = ("symbol", "contrast", "term", "head")
 
 INFO = MethodInfo(
     task="dataset_distillation",

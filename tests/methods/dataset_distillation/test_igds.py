@@ -266,6 +266,13 @@ def test_options_that_do_not_go_together_are_one_line(words: dict[str, Any], lin
         Config(**words)
 
 
+def test_fields_of_networks_that_are_not_asked_are_unused() -> None:
+    assert {"symbols", "head_steps", "symbol_temperature"} <= Config().unused()
+    assert not {"estimator_steps", "estimator", "temperature"} & Config().unused()
+    both = Config(estimator=igds.EstimatorKind.channel, context=igds.Variability.symbols)
+    assert both.unused() == {"estimator_steps", "estimator_width", "information_weight"}
+
+
 @pytest.mark.parametrize("change", [{"centroid": igds.Centroid.real}, {"gradient": igds.Gradient.exact}])
 def test_what_the_reward_at_noise_cannot_use_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"with method.point=x_t"):

@@ -85,7 +85,7 @@ WRONG = {
     "unknown method": ("method=datadm", ["did you mean 'datadam'"]),
     "unknown key": ("method.iteratons=3", ["method.iteratons: unknown key", "did you mean 'iterations'"]),
     "unknown group": ("metod=dm", ["did you mean 'method'"]),
-    "out of range": ("protocol.nets=0", ["protocol.nets=0", ">= 1"]),
+    "out of range": ("protocol.nets=0", ["protocol.nets=0", "from 1 to 1000"]),
     "unused group": ("mixture=random", ["method=dm does not use mixture"]),
     "two words in one": ("method=dm dataset=digits", ["several words in one text"]),
     "no word at all": ("method: dm", ["method: dm: "]),

@@ -73,6 +73,7 @@ def test_a_loop_that_was_interrupted_resumes_to_the_same_bits_and_curves(tmp_pat
 def test_a_time_limit_stops_a_loop_at_a_checkpoint_from_which_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("DISTILL_BENCH_BEGAN", raising=False)  # of a command line in this process
     whole = walk(make_run(tmp_path / "whole"))
     limited, clock = make_run(tmp_path / "parts"), iter([100.0, *[101.0] * 8, *[103.0] * 100])
     monkeypatch.setattr("distill_bench.interrupt.time", SimpleNamespace(time=lambda: next(clock)))

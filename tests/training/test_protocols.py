@@ -95,7 +95,7 @@ def test_dc_has_two_names_and_no_tables() -> None:
 def test_what_a_class_changes_is_known() -> None:
     with pytest.raises(
         UserError,
-        match=r"protocol.by_classes.batch_sise: unknown key; did you mean 'batch_size'\?.*allowed: ",
+        match=r"protocol.by_classes.100.batch_sise: unknown key; did you mean 'batch_size'\?.*allowed: ",
     ):
         ProtocolConfig(by_classes={100: {"batch_sise": 1.0}})
     with pytest.raises(UserError, match="epochs_by_ipc"):

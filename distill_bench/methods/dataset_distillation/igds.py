@@ -50,21 +50,7 @@ if TYPE_CHECKING:
     from distill_bench.information import Channel, Estimator, Predict, Space
     from distill_bench.products import SyntheticSet
 
-__all__ = [
-    "INFO",
-    "Centroid",
-    "ChannelSpace",
-    "Config",
-    "Divergence",
-    "EstimatorKind",
-    "Gradient",
-    "Normalisation",
-    "Point",
-    "StepKind",
-    "Variability",
-    "beta_at",
-    "run",
-]
+__all__ = ["INFO", "Centroid", "Config", "EstimatorKind", "Gradient", "Point", "StepKind", "beta_at", "run"]
 
 
 class Centroid(Enum):

@@ -300,8 +300,11 @@ def test_a_generated_pool_is_brought_near_the_originals(plan: MakePlan) -> None:
 
 
 OTHERS = ("difficulty", "external")  # itself, and one that has a path of the user's own
+QUICK = ("random", "dm", "d2m", "diffusion", "igds")  # of each kind one or two
 BASES = [
-    name for name in method_files() if "dataset_distillation" in method_files()[name] and name not in OTHERS
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in method_files()
+    if "dataset_distillation" in method_files()[name] and name not in OTHERS
 ]
 
 
